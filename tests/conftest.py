@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def shared_folder() -> Path | None:
+    """Return the data mirror that `BALLBOOK_DATA` names, or None."""
+    given = os.environ.get("BALLBOOK_DATA")
+    path = Path(given) if given else None
+    if path is not None and not path.is_absolute():
+        path = (ROOT / path).resolve()
+    return path if path and path.is_dir() else None
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The data mirror; the test is skipped where there is none."""
+    path = shared_folder()
+    if path is None:
+        pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
+    return path
+
+
+@pytest.fixture
+def golden() -> Any:
+    """Return a reader of the R results in tests/golden."""
+
+    def read(topic: str) -> Any:
+        return json.loads((GOLDEN / f"{topic}.json").read_text(encoding="utf8"))
+
+    return read
