@@ -1,0 +1,668 @@
+"""Kaplan-Meier curves, log-rank tests, restricted means, landmarks and follow-up.
+
+The estimators follow R's ``survival`` package: the same handling of ties and of left truncation,
+the same log(-log) intervals, the same rule for a median on a flat part of the curve.
+
+Conventions shared with `ballbook.cox` and `ballbook.competing_risks`:
+
+* A patient is at risk at ``t`` when ``entry < t <= time``. An event and a censoring at the same
+  time: the event comes first, so the censored patient was still at risk.
+* Time 0 is allowed, as in R: an event at 0 lowers the curve at 0.
+* An entry of 0 means "observed from the start" and is the same as giving no entry.
+* Times that differ by rounding only (relative 1.5e-8) are one time, as in R (``timefix``).
+* Malformed input (a missing time, an unknown event code) raises `ValueError` naming the position,
+  the value and what was expected. Well-formed input that has no answer (no events, one group)
+  gives an `Estimate` without a value and with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from ballbook.results import Estimate, not_estimable
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# R's tolerance for calling two times, or two survival probabilities, equal.
+TOLERANCE = float(np.sqrt(np.finfo(float).eps))
+
+
+# --- input ------------------------------------------------------------------------------------
+
+
+def numeric_vector(name: str, values: Any, *, n: int | None = None) -> Floats:
+    """Return `values` as a finite float vector of length `n`, or raise `ValueError`."""
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers ({error})") from None
+    if vector.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, not of shape {vector.shape}")
+    if n is not None and len(vector) != n:
+        raise ValueError(f"{name} has {len(vector)} values, expected {n}")
+    refuse(name, vector, ~np.isfinite(vector), "a finite number")
+    return vector
+
+
+def refuse(name: str, values: Any, bad: Bools, expected: str) -> None:
+    """Raise `ValueError` naming the first of `values` that is `bad`, if there is one."""
+    if bad.any():
+        where = int(np.flatnonzero(bad)[0])
+        value = np.asarray(values)[where]
+        raise ValueError(
+            f"{name} at position {where} is {value}, expected {expected}"
+            f" ({int(bad.sum())} such of {len(bad)})"
+        )
+
+
+def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Bools, Floats | None]:
+    """Check follow-up data and return them as arrays.
+
+    Parameters
+    ----------
+    time : (n,) array-like
+        Time of event or censoring, finite and not negative.
+    event : (n,) array-like
+        1 or True for an event, 0 or False for censoring.
+    entry : (n,) array-like, optional
+        Time from which the patient was observed (left truncation); 0 for "from the start".
+
+    Returns
+    -------
+    time, event, entry
+        Float, bool and float arrays. Entries of 0 become minus infinity; when nobody entered
+        late, `entry` is None.
+
+    Raises
+    ------
+    ValueError
+        Empty or unequal vectors, non-finite or negative times, event codes other than 0 and 1,
+        an entry at or after the patient's own time.
+    """
+    t = numeric_vector("time", time)
+    if len(t) == 0:
+        raise ValueError("time is empty, expected at least one patient")
+    refuse("time", t, t < 0, "a time of 0 or later")
+    code = numeric_vector("event", event, n=len(t))
+    refuse("event", code, (code != 0) & (code != 1), "0 (censored) or 1 (event)")
+    e = None
+    if entry is not None:
+        e = numeric_vector("entry", entry, n=len(t))
+        refuse("entry", e, e < 0, "an entry time of 0 or later")
+        e = np.where(e == 0, -np.inf, e)
+    t, e = merge_near_ties(t, e)
+    if e is not None:
+        refuse("entry", e, e >= t, "a time before the patient's event or censoring")
+        if np.isneginf(e).all():
+            e = None
+    return t, code == 1, e
+
+
+def merge_near_ties(time: Floats, entry: Floats | None) -> tuple[Floats, Floats | None]:
+    """Give times that differ by rounding only the same value, as R's ``aeqSurv`` does.
+
+    Two neighbouring distinct times are one when they differ by at most 1.5e-8, in their own unit
+    or as a fraction of the mean distinct time.
+    """
+    pool = time if entry is None else np.concatenate([time, entry[np.isfinite(entry)]])
+    distinct = np.unique(pool)
+    gap = np.diff(distinct)
+    near = (gap <= TOLERANCE) | (gap <= TOLERANCE * np.abs(distinct).mean())
+    if not near.any():
+        return time, entry
+    first = np.concatenate([[True], ~near])
+    merged = distinct[np.maximum.accumulate(np.where(first, np.arange(len(distinct)), 0))]
+
+    def settle(x: Floats) -> Floats:
+        known = np.isfinite(x)
+        out = x.copy()
+        out[known] = merged[np.searchsorted(distinct, x[known])]
+        return out
+
+    return settle(time), None if entry is None else settle(entry)
+
+
+def group_codes(name: str, values: Any, *, n: int) -> tuple[Ints, list[str]]:
+    """Return integer codes and labels of a grouping vector.
+
+    Groups are in the order of a categorical's categories, else sorted.
+
+    Raises
+    ------
+    ValueError
+        Wrong length, a missing group, or a category nobody belongs to.
+    """
+    series = pd.Series(np.asarray(values, dtype=object) if isinstance(values, list) else values)
+    if len(series) != n:
+        raise ValueError(f"{name} has {len(series)} values, expected {n}")
+    refuse(name, series.astype(object), series.isna().to_numpy(dtype=bool), "a group")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = series.cat.codes.to_numpy(dtype=np.int64)
+        levels = list(series.cat.categories)
+        for code, level in enumerate(levels):
+            if not (codes == code).any():
+                raise ValueError(f"{name} {level!r} is empty: remove the unused category")
+    else:
+        found, distinct = pd.factorize(series.to_numpy(), sort=True)
+        codes, levels = np.asarray(found, dtype=np.int64), list(distinct)
+    return codes, [str(level) for level in levels]
+
+
+def normal_quantile(ci_level: float) -> float:
+    """Return z with P(-z < Z < z) = `ci_level` for a standard normal Z."""
+    if not 0 < ci_level < 1:
+        raise ValueError(f"ci_level is {ci_level}, expected a fraction between 0 and 1")
+    return float(stats.norm.ppf(0.5 + ci_level / 2))
+
+
+# --- Kaplan-Meier -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SurvivalCurve:
+    r"""A Kaplan-Meier curve and what is read from it.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per distinct time: ``time, n_risk, n_event, n_censored, survival, std_error,
+        ci_low, ci_high``. `std_error` is Greenwood's, of the survival probability. Where survival
+        is 1 the interval is degenerate (R prints 1 to 1); where it is 0 there is none (NaN).
+    n, n_events : int
+        Patients and events.
+    label : str or None
+        Name of the group.
+    ci_level : float
+        Level of the pointwise intervals.
+    """
+
+    table: pd.DataFrame
+    n: int
+    n_events: int
+    label: str | None
+    ci_level: float
+    _time: Floats = field(repr=False)
+    _entry: Floats | None = field(repr=False)
+
+    @cached_property
+    def last_time(self) -> float:
+        """Longest observed time."""
+        return float(self._time[-1])
+
+    def number_at_risk(self, times: Any) -> Ints:
+        """Return how many patients were at risk (``entry < t <= time``) just before each time."""
+        t = numeric_vector("times", np.atleast_1d(np.asarray(times, dtype=float)))
+        left = np.searchsorted(self._time, t, side="left")
+        if self._entry is None:
+            return self.n - left
+        return np.searchsorted(self._entry, t, side="left") - left
+
+    def at(self, t: float, unit: str = "months") -> Estimate:
+        """Return the survival probability at `t` with its log(-log) interval.
+
+        `n_events` counts the events up to `t`. Beyond the longest follow-up the value is not
+        estimable unless the curve has reached 0. While nobody has had an event the value is 1 and
+        the interval is undefined, which `reason` says.
+        """
+        t = float(numeric_vector("t", [t])[0])
+        refuse("t", [t], np.array([t < 0]), "a time of 0 or later")
+        label = f"survival at {t:g} {unit}"
+        times, survival = self._column("time"), self._column("survival")
+        row = int(np.searchsorted(times, t, side="right")) - 1
+        if t > self.last_time and survival[-1] > 0:
+            reason = f"nobody was followed to {t:g} {unit}; the curve ends at {self.last_time:g}"
+            return not_estimable("survival", reason, n=self.n, method=KM_METHOD, label=label)
+        value = float(survival[row]) if row >= 0 else 1.0
+        events = int(self._column("n_event")[: row + 1].sum())
+        low, high, reason_given = None, None, None
+        if 0 < value < 1:
+            low, high = float(self._column("ci_low")[row]), float(self._column("ci_high")[row])
+        elif value == 1:
+            reason_given = "no event yet: the interval is undefined"
+        else:
+            reason_given = "the curve has reached 0: the interval is undefined"
+            if self.n_events > events or t < self.last_time:
+                reason_given = "nobody was left at risk, so the curve stays at 0 (left truncation)"
+        return Estimate(
+            kind="survival",
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            ci_level=self.ci_level,
+            n=self.n,
+            n_events=events,
+            method=KM_METHOD,
+            reason=reason_given,
+            label=label,
+            group=self.label,
+        )
+
+    def quantile(self, q: float, unit: str = "months") -> Estimate:
+        r"""Return the time by which a fraction `q` of patients had the event.
+
+        The smallest :math:`t` with :math:`S(t) \le 1-q`. Where the curve is flat at exactly
+        :math:`1-q`, the middle of the flat part, as R. The interval inverts the pointwise log(-log)
+        band (Brookmeyer & Crowley 1982); a bound that the band does not reach is None.
+        """
+        if not 0 < q < 1:
+            raise ValueError(f"q is {q}, expected a fraction between 0 and 1")
+        kind = "median" if q == 0.5 else "quantile"
+        label = "median" if q == 0.5 else f"time by which {100 * q:g}% had the event"
+        times = self._column("time")
+
+        def crossing(curve: str) -> float | None:
+            return _first_crossing(times, self._column(curve), 1 - q)
+
+        value, low, high = crossing("survival"), crossing("ci_low"), crossing("ci_high")
+        lowest = float(self._column("survival")[-1])
+        reason = f"not reached: survival stays above {1 - q:g} (lowest {lowest:.3g})"
+        return Estimate(
+            kind=kind,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            ci_level=self.ci_level,
+            unit=unit,
+            n=self.n,
+            n_events=self.n_events,
+            method="Kaplan-Meier, interval from the log(-log) band",
+            reason=reason if value is None else None,
+            label=label,
+            group=self.label,
+        )
+
+    def median(self, unit: str = "months") -> Estimate:
+        """Return the median survival time; see `quantile`."""
+        return self.quantile(0.5, unit)
+
+    def restricted_mean(self, tau: float, unit: str = "months") -> Estimate:
+        r"""Return the mean survival time up to `tau`: the area under the curve to `tau`.
+
+        .. math:: \hat\mu = \int_0^\tau \hat S(t)\,dt, \qquad
+            \widehat{\mathrm{var}} = \sum_{t_i \le \tau}
+            \Big(\int_{t_i}^{\tau} \hat S(t)\,dt\Big)^2 \frac{d_i}{n_i (n_i - d_i)}
+
+        Wald interval. Not estimable when `tau` lies beyond the longest follow-up of a curve that
+        has not reached 0. Reference: Klein & Moeschberger (2003), section 4.5; R
+        ``print(survfit(...), rmean = tau)``.
+        """
+        tau = float(numeric_vector("tau", [tau])[0])
+        if tau <= 0:
+            raise ValueError(f"tau is {tau:g}, expected a time after 0")
+        label = f"mean within {tau:g} {unit}"
+        method = "restricted mean under Kaplan-Meier, Wald interval"
+        if tau > self.last_time and self._column("survival")[-1] > 0:
+            reason = f"nobody was followed to {tau:g} {unit}; the curve ends at {self.last_time:g}"
+            return not_estimable("restricted-mean", reason, n=self.n, method=method, label=label)
+        mean, variance = self._area(tau)
+        margin = normal_quantile(self.ci_level) * np.sqrt(variance)
+        events = int(self._column("n_event")[self._column("time") <= tau].sum())
+        return Estimate(
+            kind="restricted-mean",
+            value=mean,
+            ci_low=mean - margin if events else None,
+            ci_high=mean + margin if events else None,
+            ci_level=self.ci_level,
+            unit=unit,
+            n=self.n,
+            n_events=events,
+            method=method,
+            reason=None if events else "no event within tau: the interval is undefined",
+            label=label,
+            group=self.label,
+        )
+
+    def _area(self, tau: float) -> tuple[float, float]:
+        """Return the area under the curve to `tau` and its variance."""
+        keep = self._column("time") <= tau
+        times = self._column("time")[keep]
+        survival = self._column("survival")[keep]
+        edges = np.concatenate([[0.0], times, [tau]])
+        pieces = np.diff(edges) * np.concatenate([[1.0], survival])
+        after = np.cumsum(pieces[::-1])[::-1][1:]  # area from each time to tau
+        d, n = self._column("n_event")[keep], self._column("n_risk")[keep]
+        left = n - d
+        hazard_variance = np.divide(d, n * left, out=np.zeros(len(d)), where=left > 0)
+        return float(pieces.sum()), float(np.sum(after**2 * hazard_variance))
+
+    def _column(self, name: str) -> Floats:
+        return self.table[name].to_numpy(dtype=np.float64)
+
+
+KM_METHOD = "Kaplan-Meier, log(-log) interval"
+
+
+def kaplan_meier(
+    time: Any,
+    event: Any,
+    *,
+    entry: Any = None,
+    ci_level: float = 0.95,
+    label: str | None = None,
+) -> SurvivalCurve:
+    r"""Estimate a survival curve.
+
+    .. math:: \hat S(t) = \prod_{t_i \le t} \Big(1 - \frac{d_i}{n_i}\Big), \qquad
+        \widehat{\mathrm{var}}\{\log \hat S(t)\} = \sum_{t_i \le t} \frac{d_i}{n_i (n_i - d_i)}
+
+    with the log(-log) interval
+    :math:`\hat S^{\exp(\pm z\,\mathrm{se}/\log \hat S)}`, which stays within 0 and 1.
+
+    Parameters
+    ----------
+    time, event, entry
+        See `survival_data`.
+    ci_level : float
+        Level of the pointwise intervals.
+    label : str, optional
+        Name of the group.
+
+    Raises
+    ------
+    ValueError
+        See `survival_data`.
+
+    References
+    ----------
+    Kaplan & Meier (1958); Kalbfleisch & Prentice (2002), section 1.4. R:
+    ``survfit(Surv(time, event) ~ 1, conf.type = "log-log")``.
+    """
+    z = normal_quantile(ci_level)
+    t, died, late = survival_data(time, event, entry)
+    return _curve(t, died, late, z, ci_level, label)
+
+
+def kaplan_meier_by(
+    time: Any, event: Any, group: Any, *, entry: Any = None, ci_level: float = 0.95
+) -> dict[str, SurvivalCurve]:
+    """Estimate one survival curve per group, in the order of `group_codes`."""
+    z = normal_quantile(ci_level)
+    t, died, late = survival_data(time, event, entry)
+    codes, labels = group_codes("group", group, n=len(t))
+    curves = {}
+    for code, name in enumerate(labels):
+        mine = codes == code
+        curves[name] = _curve(
+            t[mine], died[mine], None if late is None else late[mine], z, ci_level, name
+        )
+    return curves
+
+
+def _curve(
+    time: Floats,
+    event: Bools,
+    entry: Floats | None,
+    z: float,
+    ci_level: float,
+    label: str | None,
+) -> SurvivalCurve:
+    order = np.argsort(time, kind="stable")
+    sorted_time = time[order]
+    start = tie_starts(sorted_time)
+    distinct = sorted_time[start]
+    d = np.add.reduceat(event[order].astype(np.int64), start)
+    leaving = np.diff(np.append(start, len(time)))
+    sorted_entry = None if entry is None else np.sort(entry)
+    entered = len(time) if sorted_entry is None else np.searchsorted(sorted_entry, distinct, "left")
+    n_risk = entered - start
+
+    survival = np.cumprod(1 - d / n_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se_log = np.sqrt(np.cumsum(np.where(d > 0, d / (n_risk * (n_risk - d)), 0.0)))
+        spread = z * se_log / np.log(survival)
+        low, high = survival ** np.exp(-spread), survival ** np.exp(spread)
+        std_error = survival * se_log
+    unmoved, ended = survival == 1, survival == 0
+    low[unmoved] = high[unmoved] = 1.0
+    low[ended] = high[ended] = std_error[ended] = np.nan
+    table = pd.DataFrame(
+        {
+            "time": distinct,
+            "n_risk": n_risk,
+            "n_event": d,
+            "n_censored": leaving - d,
+            "survival": survival,
+            "std_error": std_error,
+            "ci_low": low,
+            "ci_high": high,
+        }
+    )
+    return SurvivalCurve(
+        table, len(time), int(event.sum()), label, ci_level, sorted_time, sorted_entry
+    )
+
+
+def tie_starts(sorted_values: npt.NDArray[Any]) -> Ints:
+    """Return where each run of equal values begins in a sorted vector."""
+    changed = sorted_values[1:] != sorted_values[:-1]
+    return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
+
+
+def _first_crossing(times: Floats, curve: Floats, level: float) -> float | None:
+    """Return when a falling step curve reaches `level`; the middle of a flat part at `level`."""
+    known = np.isfinite(curve)
+    times, curve = times[known], curve[known]
+    reached = np.flatnonzero(curve <= level + TOLERANCE)
+    if len(reached) == 0:
+        return None
+    begin = float(times[reached[0]])
+    below = np.flatnonzero(curve < level - TOLERANCE)
+    end = float(times[below[0]] if len(below) else times[-1])
+    return (begin + end) / 2
+
+
+# --- comparing groups -------------------------------------------------------------------------
+
+
+def logrank(
+    time: Any, event: Any, group: Any, *, strata: Any = None, entry: Any = None
+) -> Estimate:
+    r"""Compare the hazards of two or more groups with the log-rank test.
+
+    At each event time the events expected in group :math:`g` are :math:`d_i n_{ig} / n_i`. With
+    :math:`u = O - E` summed over times and strata and :math:`V` its hypergeometric covariance,
+    :math:`u^\top V^{-1} u` is compared with :math:`\chi^2` on (groups - 1) degrees of freedom.
+
+    Parameters
+    ----------
+    time, event, entry
+        See `survival_data`.
+    group : (n,) array-like
+        Group of each patient; any number of groups.
+    strata : (n,) array-like, optional
+        Compare within these strata only.
+
+    Returns
+    -------
+    Estimate
+        ``kind="p-value"``. Without a value, with the reason, when there is one group or no event
+        at a time when more than one group is at risk.
+
+    References
+    ----------
+    Mantel (1966); Kalbfleisch & Prentice (2002), section 1.5. R:
+    ``survdiff(Surv(time, event) ~ group + strata(strata))``.
+    """
+    t, died, late = survival_data(time, event, entry)
+    codes, labels = group_codes("group", group, n=len(t))
+    method = "log-rank"
+    layers = np.zeros(len(t), dtype=np.int64)
+    if strata is not None:
+        layers, _ = group_codes("strata", strata, n=len(t))
+        method = "stratified log-rank"
+    counts: dict[str, Any] = {"n": len(t), "n_events": int(died.sum()), "method": method}
+    if len(labels) < 2:
+        return not_estimable("p-value", f"one group only ({labels[0]})", **counts)
+    if not died.any():
+        return not_estimable("p-value", "no events", **counts)
+
+    k = len(labels)
+    difference, variance = np.zeros(k), np.zeros((k, k))
+    for layer in range(int(layers.max()) + 1):
+        inside = layers == layer
+        part = observed_minus_expected(
+            t[inside], died[inside], codes[inside], k, None if late is None else late[inside]
+        )
+        difference += part[0]
+        variance += part[1]
+    statistic, df = quadratic_form(difference, variance)
+    if df == 0:
+        reason = "no event happened while more than one group was at risk"
+        return not_estimable("p-value", reason, **counts)
+    p = float(stats.chi2.sf(statistic, df))
+    return Estimate(
+        kind="p-value",
+        value=p,
+        p_value=p,
+        ci_level=None,
+        statistic=statistic,
+        df=df,
+        reason=None if df == k - 1 else "some groups were never at risk together with another",
+        **counts,
+    )
+
+
+def observed_minus_expected(
+    time: Floats, event: Bools, codes: Ints, k: int, entry: Floats | None
+) -> tuple[Floats, Floats]:
+    """Return observed minus expected events (k,) and their covariance (k, k)."""
+    distinct = np.unique(time[event])
+    if len(distinct) == 0:
+        return np.zeros(k), np.zeros((k, k))
+    at_risk = np.empty((len(distinct), k))
+    events = np.empty((len(distinct), k))
+    for g in range(k):
+        mine = codes == g
+        gone = np.searchsorted(np.sort(time[mine]), distinct, side="left")
+        come: Any = mine.sum()
+        if entry is not None:
+            come = np.searchsorted(np.sort(entry[mine]), distinct, side="left")
+        at_risk[:, g] = come - gone
+        where = np.searchsorted(distinct, time[mine & event])
+        events[:, g] = np.bincount(where, minlength=len(distinct))
+    n, d = at_risk.sum(axis=1), events.sum(axis=1)
+    share = at_risk / n[:, None]
+    difference = events.sum(axis=0) - (d[:, None] * share).sum(axis=0)
+    scale = np.divide(d * (n - d), n - 1, out=np.zeros(len(n)), where=n > 1)
+    variance = np.diag(scale @ share) - (share * scale[:, None]).T @ share
+    return difference, variance
+
+
+def quadratic_form(u: Floats, v: Floats) -> tuple[float, int]:
+    """Return u' V^- u and the rank of V, for a covariance that may be singular."""
+    values, vectors = np.linalg.eigh(v)
+    keep = values > 1e-10 * max(float(values.max(initial=0.0)), 1e-300)
+    along = vectors[:, keep].T @ u
+    return float(np.sum(along**2 / values[keep])), int(keep.sum())
+
+
+def restricted_mean_difference(
+    time: Any,
+    event: Any,
+    group: Any,
+    tau: float,
+    *,
+    entry: Any = None,
+    unit: str = "months",
+    ci_level: float = 0.95,
+) -> Estimate:
+    r"""Return the difference in mean survival time up to `tau`, second group minus first.
+
+    Independent groups: the variances of the two restricted means add; Wald interval and test.
+    Reference: Royston & Parmar (2013); R ``survRM2::rmst2``.
+
+    Raises
+    ------
+    ValueError
+        Other than two groups, or see `survival_data`.
+    """
+    curves = list(kaplan_meier_by(time, event, group, entry=entry, ci_level=ci_level).values())
+    if len(curves) != 2:
+        raise ValueError(f"group has {len(curves)} groups, expected 2")
+    first, second = curves
+    label = f"mean within {tau:g} {unit}, {second.label} minus {first.label}"
+    counts: dict[str, Any] = {
+        "n": first.n + second.n,
+        "method": "difference of restricted means, Wald interval",
+        "label": label,
+        "unit": unit,
+    }
+    for curve in curves:
+        alone = curve.restricted_mean(tau, unit)
+        if alone.value is None:
+            return not_estimable("difference", f"{curve.label}: {alone.reason}", **counts)
+    (mean0, var0), (mean1, var1) = first._area(tau), second._area(tau)
+    difference, se = mean1 - mean0, float(np.sqrt(var0 + var1))
+    events = sum(int(c.table.loc[c.table["time"] <= tau, "n_event"].sum()) for c in curves)
+    if se == 0:
+        reason = "no event leaves any uncertainty within tau: no interval"
+        return Estimate("difference", difference, n_events=events, reason=reason, **counts)
+    z = difference / se
+    margin = normal_quantile(ci_level) * se
+    return Estimate(
+        kind="difference",
+        value=difference,
+        ci_low=difference - margin,
+        ci_high=difference + margin,
+        ci_level=ci_level,
+        p_value=float(2 * stats.norm.sf(abs(z))),
+        statistic=z,
+        n_events=events,
+        **counts,
+    )
+
+
+# --- time origins and follow-up ---------------------------------------------------------------
+
+
+def landmark(time: Any, event: Any, at: float) -> tuple[Bools, Floats, Bools]:
+    """Move the time origin to a landmark, keeping patients still under observation there.
+
+    What happened by the landmark (a response, a transplant) may then define groups without
+    immortal time. Patients whose time is at or before `at` are left out.
+
+    Returns
+    -------
+    mask : (n,) bool
+        Who is kept.
+    shifted_time, event : (mask.sum(),)
+        Time since the landmark and the event of those kept.
+
+    References
+    ----------
+    Anderson, Cain & Gelber (1983), J Clin Oncol 1:710.
+    """
+    t, died, _ = survival_data(time, event)
+    origin = float(numeric_vector("at", [at])[0])
+    if origin < 0:
+        raise ValueError(f"at is {origin:g}, expected a time of 0 or later")
+    mask = t > origin
+    return mask, t[mask] - origin, died[mask]
+
+
+def median_follow_up(
+    time: Any, event: Any, *, entry: Any = None, unit: str = "months", ci_level: float = 0.95
+) -> Estimate:
+    """Return the median follow-up by the reverse Kaplan-Meier method.
+
+    Censoring is the event and events censor: how long patients would have been followed had none
+    had the event. Reference: Schemper & Smith (1996), Control Clin Trials 17:343.
+    """
+    _, died, _ = survival_data(time, event, entry)
+    found = kaplan_meier(time, ~died, entry=entry, ci_level=ci_level).median(unit)
+    return replace(
+        found,
+        label="median follow-up",
+        n_events=int(died.sum()),
+        method="reverse Kaplan-Meier",
+        reason=None if found.value is not None else "not reached: too few censored patients",
+    )
