@@ -145,15 +145,16 @@ def group_codes(name: str, values: Any, *, n: int) -> tuple[Ints, list[str]]:
     if len(series) != n:
         raise ValueError(f"{name} has {len(series)} values, expected {n}")
     refuse(name, series.astype(object), series.isna().to_numpy(dtype=bool), "a group")
+    codes: Ints
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = series.cat.codes.to_numpy(dtype=np.int64)
+        codes = np.asarray(series.cat.codes, dtype=np.int64)
         levels = list(series.cat.categories)
         for code, level in enumerate(levels):
             if not (codes == code).any():
                 raise ValueError(f"{name} {level!r} is empty: remove the unused category")
     else:
         found, distinct = pd.factorize(series.to_numpy(), sort=True)
-        codes, levels = np.asarray(found, dtype=np.int64), list(distinct)
+        codes, levels = found.astype(np.int64), list(distinct)
     return codes, [str(level) for level in levels]
 
 
