@@ -1,0 +1,348 @@
+"""The look of every figure: colours that re-theme in dark mode, and the plots that recur.
+
+Figures are drawn in fixed ink and data colours. When a figure is put in a page, each of those
+colours becomes a CSS variable (`THEMED`), so that the same drawing reads well on light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ballbook.survival import SurvivalCurve
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Colours safe for colour-blind readers (after Okabe and Ito), plus ink and paper."""
+
+    blue: str = "#0072b2"
+    orange: str = "#d55e00"
+    green: str = "#009e73"
+    purple: str = "#aa4499"
+    sky: str = "#56b4e9"
+    red: str = "#b2182b"
+    grey: str = "#8c8c8c"
+    ink: str = "#1f2328"
+    muted: str = "#59636e"
+    grid: str = "#d8dee4"
+    paper: str = "#ffffff"
+
+    @property
+    def cycle(self) -> tuple[str, ...]:
+        """Data colours in the order in which groups take them."""
+        return (self.blue, self.orange, self.green, self.purple, self.sky, self.red, self.grey)
+
+
+C = Palette()
+THEMED = {name: getattr(C, name) for name in Palette.__dataclass_fields__}
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": C.muted,
+    "axes.facecolor": "none",
+    "axes.labelcolor": C.ink,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 110,
+    "figure.facecolor": C.paper,
+    "figure.figsize": (7.2, 4.0),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "grid.color": C.grid,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "patch.edgecolor": C.paper,
+    "svg.fonttype": "none",
+    "text.color": C.ink,
+    "xtick.color": C.muted,
+    "xtick.labelcolor": C.ink,
+    "xtick.labelsize": 9,
+    "ytick.color": C.muted,
+    "ytick.labelcolor": C.ink,
+    "ytick.labelsize": 9,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw within the book's style."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**STYLE, "axes.prop_cycle": mpl.cycler(color=C.cycle)}):
+        yield
+
+
+def use_style() -> None:
+    """Set the book's style for the rest of the process, as a notebook does once."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    mpl.rcParams.update({**STYLE, "axes.prop_cycle": mpl.cycler(color=C.cycle)})
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG string whose bytes depend on the drawing and `name` alone."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(
+            buffer, format="svg", bbox_inches="tight", pad_inches=0.06, metadata={"Date": None}
+        )
+    return buffer.getvalue()
+
+
+def themed(drawing: str, name: str, alt: str) -> str:
+    """Return an SVG string ready to stand inside a page, in light and in dark.
+
+    Ids are prefixed with `name` (several figures share a page), fixed colours become CSS
+    variables, and `alt` becomes the accessible name.
+    """
+    body = drawing[drawing.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", body)
+    for colour, value in THEMED.items():
+        body = re.sub(re.escape(value), f"var(--bb-{colour}, {value})", body, flags=re.I)
+    body = body.replace("'DejaVu Sans', sans-serif", "var(--bb-font, sans-serif)")
+    # A style element inside a page would reach every other element of it.
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.S)
+    width, height = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', body).groups()  # type: ignore[union-attr]
+    opening = (
+        f'<svg class="bb-svg" role="img" aria-label="{escape(alt)}" '
+        f'style="width: {float(width) * 96 / 72:.0f}px; aspect-ratio: {width} / {height}"'
+    )
+    body = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", body, count=1)
+    return body.replace("<svg", opening, 1)
+
+
+def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.2, 4.0), **kwargs: Any) -> Any:
+    """Return ``(figure, axes)`` in the book's style, not attached to a window."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+
+
+def survival(
+    ax: Axes,
+    curves: Mapping[str, SurvivalCurve],
+    *,
+    horizon: float | None = None,
+    ticks: Sequence[float] | None = None,
+    unit: str = "months",
+    ylabel: str = "Survival",
+    at_risk: bool = True,
+    min_count: int = 0,
+    colours: Sequence[str] | None = None,
+    intervals: bool = True,
+) -> None:
+    """Draw Kaplan-Meier curves with intervals, censoring marks and numbers at risk.
+
+    Parameters
+    ----------
+    curves : mapping
+        Label to curve, drawn in this order.
+    horizon : float, optional
+        Last time shown; the longest follow-up when not given.
+    min_count : int
+        Numbers at risk below this are printed as ``<min_count`` and curves stop there.
+    """
+    longest = max(float(c.table["time"].max()) for c in curves.values())
+    horizon = longest if horizon is None else horizon
+    ticks = [t for t in (ticks if ticks is not None else ax.get_xticks()) if 0 <= t <= horizon]
+    if len(ticks) < 3 or ticks[-1] <= 1:
+        ticks = list(np.linspace(0, horizon, 6).round())
+    colours = colours or C.cycle
+    for colour, (label, curve) in zip(colours, curves.items(), strict=False):
+        table = curve.table
+        if min_count:
+            table = table[table["n_risk"] >= min_count]
+        keep = table["time"].to_numpy(float) <= horizon
+        time = np.concatenate([[0.0], table["time"].to_numpy(float)[keep]])
+        level = np.concatenate([[1.0], table["survival"].to_numpy(float)[keep]])
+        end = min(horizon, float(table["time"].max())) if len(table) else 0.0
+        time, level = np.append(time, end), np.append(level, level[-1])
+        ax.step(time, level, where="post", color=colour, label=label)
+        if intervals:
+            low = np.concatenate([[1.0], table["ci_low"].to_numpy(float)[keep]])
+            high = np.concatenate([[1.0], table["ci_high"].to_numpy(float)[keep]])
+            low, high = np.append(low, low[-1]), np.append(high, high[-1])
+            ax.fill_between(time, low, high, step="post", color=colour, alpha=0.14, linewidth=0)
+        censored = table[keep & (table["n_censored"].to_numpy() > 0)]
+        if not min_count:
+            ax.plot(
+                censored["time"], censored["survival"], linestyle="none", marker="|",
+                markersize=5, markeredgewidth=0.9, color=colour, alpha=0.7,
+            )  # fmt: skip
+    ax.set(xlim=(0, horizon), ylim=(0, 1.02), ylabel=ylabel, xlabel=f"Time ({unit})")
+    ax.set_xticks(ticks)
+    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
+    ax.grid(axis="y")
+    ax.legend(loc="best")
+    if at_risk:
+        numbers_at_risk(ax, curves, ticks, colours, min_count)
+
+
+def numbers_at_risk(
+    ax: Axes,
+    curves: Mapping[str, SurvivalCurve],
+    ticks: Sequence[float],
+    colours: Sequence[str],
+    min_count: int = 0,
+) -> None:
+    """Write the numbers at risk below the time axis, one row a curve."""
+    step = 0.062 * 4.0 / ax.figure.get_figheight() * 1.15
+    first = -0.24 * 4.0 / ax.figure.get_figheight()
+    place = ax.get_xaxis_transform()
+    ax.text(0, first, "At risk", transform=place, fontsize=8.5, color=C.muted, ha="left")
+    for row, (colour, (label, curve)) in enumerate(zip(colours, curves.items(), strict=False), 1):
+        y = first - row * step
+        ax.text(
+            -0.02, y, label, transform=ax.transAxes, fontsize=8.5, color=colour, ha="right",
+        )  # fmt: skip
+        for tick, n in zip(ticks, curve.number_at_risk(ticks), strict=True):
+            text = f"<{min_count}" if min_count and 0 < n < min_count else str(int(n))
+            ax.text(tick, y, text, transform=place, fontsize=8.5, ha="center")
+
+
+def forest(
+    table: pd.DataFrame,
+    *,
+    null: float = 1.0,
+    log: bool = True,
+    xlabel: str = "Hazard ratio (95% interval)",
+    favours: tuple[str, str] | None = None,
+    size: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw a forest plot.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows from top to bottom with columns ``label``, ``value``, ``ci_low``, ``ci_high``, and
+        optionally ``weight`` (sizes the square), ``kind`` (``study``, ``pooled``, ``prediction``,
+        ``yours``, ``heading``), and ``note`` (text at the left of the estimate, such as counts).
+    favours : pair of str, optional
+        Words left and right of the null below the axis.
+    """
+    rows = table.reset_index(drop=True)
+    kinds = rows["kind"] if "kind" in rows else ["study"] * len(rows)
+    weight = rows["weight"].to_numpy(float) if "weight" in rows else np.full(len(rows), np.nan)
+    finite = weight[np.isfinite(weight)]
+    largest = finite.max() if finite.size else 1.0
+    figure, ax = panels(size=size or (7.2, 1.1 + 0.33 * len(rows)))
+    for i, (row, kind) in enumerate(zip(rows.itertuples(), kinds, strict=True)):
+        y = -i
+        if kind == "heading":
+            continue
+        value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
+        colour = {"pooled": C.ink, "prediction": C.muted, "yours": C.orange}.get(kind, C.blue)
+        if kind == "pooled":
+            ax.fill([low, value, high, value], [y, y + 0.26, y, y - 0.26], color=colour, zorder=3)
+        elif kind == "prediction":
+            ax.plot([low, high], [y, y], color=colour, linewidth=1.4, linestyle=(0, (2, 1.5)))
+        else:
+            ax.plot([low, high], [y, y], color=colour, linewidth=1.4, solid_capstyle="butt")
+            area = 22 + (70 * weight[i] / largest if np.isfinite(weight[i]) else 18)
+            ax.scatter([value], [y], s=area, marker="s", color=colour, zorder=3, linewidth=0)
+    ax.axvline(null, color=C.muted, linewidth=0.9, zorder=0)
+    if log:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_yticks([-i for i in range(len(rows))], rows["label"])
+    for tick, kind in zip(ax.get_yticklabels(), kinds, strict=True):
+        tick.set_fontweight("bold" if kind in {"pooled", "heading"} else "normal")
+    for i, (row, kind) in enumerate(zip(rows.itertuples(), kinds, strict=True)):
+        if kind == "heading":
+            continue
+        text = f"{row.value:.2f} ({row.ci_low:.2f} to {row.ci_high:.2f})"
+        if kind == "prediction":
+            text = f"{row.ci_low:.2f} to {row.ci_high:.2f}"
+        note = getattr(row, "note", "") or ""
+        ax.text(1.02, -i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+        if note:
+            ax.text(
+                1.38, -i, note, transform=ax.get_yaxis_transform(), va="center", fontsize=9,
+                color=C.muted,
+            )  # fmt: skip
+    ax.set_ylim(-len(rows) + 0.4, 0.6)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    label = xlabel
+    if favours:
+        label += f"\n\u2190 {favours[0]}      {favours[1]} \u2192"
+    ax.set_xlabel(label)
+    return figure  # type: ignore[no-any-return]
+
+
+def specification_curve(
+    table: pd.DataFrame, *, null: float | None = None, log: bool = False, ylabel: str = "Estimate"
+) -> Figure:
+    """Draw a specification curve: the estimate under every defensible choice, smallest first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``value``, ``ci_low``, ``ci_high``, ``chosen`` (bool, the specification of the
+        page); every other column except ``label``, ``n``, ``n_events`` and ``p_value`` is a
+        choice, whose values become rows of dots under the curve.
+    """
+    fixed = {"value", "ci_low", "ci_high", "chosen", "label", "n", "n_events", "p_value"}
+    choices = [c for c in table.columns if c not in fixed]
+    rows = table.sort_values("value", kind="stable").reset_index(drop=True)
+    marks = [(c, v) for c in choices for v in dict.fromkeys(table[c].astype(str))]
+    below = 0.2 * (len(marks) + len(choices))
+    figure, (top, bottom) = panels(
+        2, 1, size=(7.2, 2.9 + below), sharex=True, height_ratios=[2.6, max(below, 0.5)]
+    )
+    x = np.arange(len(rows))
+    chosen = rows["chosen"].to_numpy(bool)
+    colour = np.where(chosen, C.orange, C.blue)
+    top.vlines(x, rows["ci_low"], rows["ci_high"], colors=list(colour), linewidth=1.1, alpha=0.7)
+    top.scatter(x, rows["value"], c=list(colour), s=np.where(chosen, 34, 14), zorder=3, linewidth=0)
+    if null is not None:
+        top.axhline(null, color=C.muted, linewidth=0.9, zorder=0)
+    if log:
+        top.set_yscale("log")
+        top.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        top.yaxis.set_minor_formatter(lambda v, _: "")
+    top.set_ylabel(ylabel)
+    top.grid(axis="y")
+    labels, y = [], 0.0
+    for c in choices:
+        for value in dict.fromkeys(table[c].astype(str)):
+            hit = np.flatnonzero(rows[c].astype(str).to_numpy() == value)
+            bottom.scatter(hit, np.full(hit.size, y), s=11, marker="s", c=list(colour[hit]), linewidth=0)
+            labels.append((y, f"{c}: {value}"))
+            y -= 1.0
+        y -= 0.5
+    bottom.set_yticks([p for p, _ in labels], [t for _, t in labels], fontsize=8.5)
+    bottom.set_ylim(y + 0.9, 0.7)
+    bottom.set_xlim(-0.8, len(rows) - 0.2)
+    bottom.set_xticks([])
+    bottom.set_xlabel("Specifications, ordered by estimate (orange: the one on this page)")
+    bottom.tick_params(axis="y", length=0)
+    for spine in ("left", "bottom"):
+        bottom.spines[spine].set_visible(False)
+    return figure  # type: ignore[no-any-return]

@@ -1,0 +1,406 @@
+"""The page: what a notebook calls to show its parts and to leave results behind.
+
+A notebook opens its page once, after the parameters cell::
+
+    page = open_page("ikzf1-outcome", globals())
+
+and closes it once, at the end. In between it records estimates, gates and verdicts, and shows
+figures and tables; each is written to the run's folder as well (``results.json``, ``figures/``,
+``tables/``). The front matter of the notebook, under ``ballbook:``, holds what is known before a
+run: slug, chapter, title, the finding in one sentence, its source (bib key), the catalogue ids of
+its data, and ``headline``: the claims shown in the answer box and on the findings board.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ballbook import __version__, catalog, claims, figures, paths, render
+from ballbook.parameters import Parameter
+from ballbook.results import Estimate, Gate, Verdict, as_json, clean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ballbook.cohort import Cohort
+
+NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+OUT = "BALLBOOK_OUT"
+SHOWN_PACKAGES = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "lifelines",
+    "statsmodels",
+    "scikit-learn",
+    "scanpy",
+    "seaborn",
+    "matplotlib",
+    "papermill",
+)
+# Cells of a spreadsheet that start like this are read as formulas.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def open_page(slug: str, scope: Mapping[str, Any]) -> Page:
+    """Return the page of the analysis `slug`, with parameters taken from `scope`.
+
+    Parameters
+    ----------
+    slug : str
+    scope : mapping
+        The notebook's ``globals()``.
+    """
+    from ballbook.analyses import find
+
+    analysis = find(slug)
+    values = {p.name: scope[p.name] for p in analysis.parameters}
+    given = os.environ.get(OUT)
+    out = Path(given) if given else paths.build() / "interactive" / slug
+    if not given and out.exists():
+        shutil.rmtree(out)
+    return Page(analysis.meta, analysis.parameters, values, out)
+
+
+class Page:
+    """One run of one analysis, as the notebook sees it.
+
+    Attributes
+    ----------
+    parameters : dict
+        Resolved values of the parameters cell.
+    cohort : Cohort or None
+        The reader's own cohort, tier ``yours``; None when none was given.
+    min_count : int
+        Smallest count that may be shown of the reader's cohort.
+    seed : int
+    """
+
+    def __init__(
+        self,
+        meta: Mapping[str, Any],
+        declared: Sequence[Parameter],
+        values: Mapping[str, Any],
+        out: Path,
+    ) -> None:
+        self.meta, self.slug = meta, str(meta["slug"])
+        self.parameters = dict(values)
+        self.out = out
+        self.min_count = int(values.get("min_count", 5))
+        self.seed = int(values.get("seed", 0))
+        self.cohort = self._own_cohort(str(values.get("cohort", "")))
+        self.estimates_by_id: dict[str, Estimate] = {}
+        self.gates_found: list[Gate] = []
+        self.verdicts_found: list[Verdict] = []
+        self._analysed: int | None = None
+        self._figures = 0
+        self._started = time.perf_counter()
+        self._start = datetime.now(UTC)
+        for folder in ("figures", "tables"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        figures.use_style()
+
+    @staticmethod
+    def _own_cohort(path: str) -> Cohort | None:
+        if not path:
+            return None
+        from ballbook.cohort import read_cohort
+
+        return read_cohort(path)
+
+    # What the page shows
+
+    def answer(self) -> None:
+        """Mark the place of the answer box; it is filled when the run is complete."""
+        show(render.Raw('<div data-bb-slot="answer"></div>'))
+
+    def flow(self, steps: Sequence[Sequence[Any]], *, title: str = "Who is counted") -> None:
+        """Show who is counted and who was left out.
+
+        Parameters
+        ----------
+        steps : sequence of (label, n) or (label, n, why)
+            Remaining patients after each step; `why` says for what reason the others left.
+        """
+        if self._analysed is None and steps:
+            self._analysed = int(steps[-1][1])
+        show(render.flow(title, steps))
+
+    def figure(
+        self, figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame | None = None
+    ) -> None:
+        """Show a matplotlib figure and write it as SVG, PNG and, with `data`, CSV.
+
+        Parameters
+        ----------
+        name : str
+            Kebab-case file name, unique in the page.
+        caption : str
+            What to see in the figure.
+        alt : str
+            The figure in words, for readers who cannot see it.
+        data : DataFrame, optional
+            The numbers drawn.
+        """
+        import matplotlib.pyplot as plt
+
+        self._check_name(name)
+        self._figures += 1
+        drawing = figures.svg(figure, f"{self.slug}-{name}")
+        links = {"SVG": f"figures/{name}.svg", "PNG": f"figures/{name}.png"}
+        (self.out / links["SVG"]).write_text(drawing, encoding="utf8")
+        figure.savefig(
+            self.out / links["PNG"], dpi=130, bbox_inches="tight", metadata={"Software": None}
+        )
+        plt.close(figure)
+        if data is not None:
+            links["CSV"] = f"figures/{name}.csv"
+            write_csv(data, self.out / links["CSV"])
+        inline = figures.themed(drawing, name, alt)
+        show(render.figure(name, inline, caption, self._figures, links))
+
+    def table(
+        self,
+        frame: pd.DataFrame,
+        name: str,
+        *,
+        caption: str,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show a table and write it as CSV.
+
+        Parameters
+        ----------
+        columns : mapping, optional
+            Column of `frame` to heading, in the order shown; the CSV keeps all columns.
+        """
+        self._check_name(name)
+        write_csv(frame, self.out / "tables" / f"{name}.csv")
+        shown = frame if columns is None else frame[list(columns)].rename(columns=dict(columns))
+        show(render.table(shown, caption=caption, download=f"tables/{name}.csv"))
+
+    def estimates(
+        self, ids: Sequence[str] | None = None, *, caption: str = "", name: str = "estimates"
+    ) -> None:
+        """Show recorded estimates, all or those in `ids`, as a table with its CSV."""
+        rows = [self.estimates_by_id[i] for i in (ids or list(self.estimates_by_id))]
+        self._check_name(name)
+        write_csv(pd.DataFrame([as_json(e) for e in rows]), self.out / "tables" / f"{name}.csv")
+        show(render.estimates(rows, caption=caption, download=f"tables/{name}.csv"))
+
+    def gates(self) -> None:
+        """Show the gates recorded so far."""
+        show(render.gates(self.gates_found))
+
+    def sensitivity(
+        self,
+        frame: pd.DataFrame,
+        *,
+        caption: str,
+        alt: str,
+        null: float | None = None,
+        log: bool = False,
+        ylabel: str = "Estimate",
+        name: str = "specification-curve",
+    ) -> None:
+        """Show a specification curve; columns as `figures.specification_curve` takes them."""
+        drawn = figures.specification_curve(frame, null=null, log=log, ylabel=ylabel)
+        self.figure(drawn, name, caption=caption, alt=alt, data=frame)
+
+    def claims(self) -> None:
+        """Show the claims of this analysis with their verdicts."""
+        show(render.verdicts(self.verdicts_found, claims.read()))
+
+    # What the page keeps
+
+    def record(self, estimate: Estimate, *, id: str, label: str, **changes: Any) -> Estimate:
+        """Keep an estimate for ``results.json`` under a stable id, and return it.
+
+        Raises
+        ------
+        ValueError
+            If the id is taken or not kebab-case, or no tier is known.
+        """
+        named = estimate.named(id, label, **changes)
+        self._check_name(id)
+        if id in self.estimates_by_id:
+            raise ValueError(f"estimate id {id!r} is already taken")
+        if named.tier is None:
+            raise ValueError(f"estimate {id!r} needs the tier of its data")
+        self.estimates_by_id[id] = named
+        return named
+
+    def gate(self, gate: Gate) -> Gate:
+        """Keep a gate, and return it."""
+        self.gates_found.append(gate)
+        return gate
+
+    def judge(self, claim: str, estimate: str, *, misprint: str | None = None) -> Verdict:
+        """Judge a claim by a recorded estimate, keep the verdict, and return it."""
+        verdict = claims.judge(
+            self._claim(claim), self.estimates_by_id[estimate], misprint=misprint
+        )
+        return self._keep(verdict)
+
+    def not_testable(self, claim: str, reason: str, *, needs: str | None = None) -> Verdict:
+        """Keep the verdict ``not-testable`` with its reason and the data that would be needed."""
+        return self._keep(claims.not_testable(self._claim(claim), reason, needs))
+
+    def _claim(self, id: str) -> claims.Claim:
+        claim = claims.read().get(id)
+        if claim is None:
+            raise ValueError(f"no claim {id!r} in data/claims")
+        if claim.analysis != self.slug:
+            raise ValueError(f"claim {id!r} belongs to {claim.analysis!r}, not to {self.slug!r}")
+        return claim
+
+    def _keep(self, verdict: Verdict) -> Verdict:
+        own = verdict.tier == "yours"
+        if any(v.claim == verdict.claim and (v.tier == "yours") == own for v in self.verdicts_found):
+            raise ValueError(f"claim {verdict.claim!r} has a verdict already")
+        self.verdicts_found.append(verdict)
+        return verdict
+
+    def _check_name(self, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} should be lower-case words joined by hyphens")
+
+    # The end
+
+    def close(self, summary: str, *, certainty: str = "") -> None:
+        """Show how to rerun and where the page comes from, and write ``results.json``.
+
+        Parameters
+        ----------
+        summary : str
+            The answer in one or two plain sentences, built from estimates.
+        certainty : str
+            How sure one can be, and why.
+
+        Raises
+        ------
+        ValueError
+            If a claim of this analysis has no verdict.
+        """
+        judged = {v.claim for v in self.verdicts_found if v.tier != "yours"}
+        wanted = [
+            c.id for c in claims.of_analysis(self.slug) if c.kind not in claims.WITHOUT_VERDICT
+        ]
+        if missing := [id for id in wanted if id not in judged]:
+            raise ValueError(f"claims without a verdict: {', '.join(missing)}")
+        record = self._provenance()
+        primary = next(iter(self.meta.get("data", [])), None)
+        hashes = list(record["data"].get(primary, {}).values())
+        cohort = {
+            "id": primary,
+            "tier": catalog.entry(primary).tier if primary else "published",
+            "n": self._analysed,
+            "sha256": hashes[0] if len(hashes) == 1 else hashes or None,
+        }
+        if self.cohort is not None:
+            cohort = {
+                "id": self.cohort.id,
+                "tier": "yours",
+                "n": len(self.cohort.patients),
+                "sha256": list(self.cohort.files.values()),
+            }
+        results = {
+            "analysis": self.slug,
+            "summary": summary,
+            "certainty": certainty,
+            "parameters": {**self.parameters, **({"cohort": "(yours)"} if self.cohort else {})},
+            "cohort": cohort,
+            "estimates": [as_json(e) for e in self.estimates_by_id.values()],
+            "gates": [as_json(g) for g in self.gates_found],
+            "verdicts": [as_json(v) for v in self.verdicts_found],
+            "provenance": record,
+        }
+        write_json(results, self.out / "results.json")
+        write_json(record, self.out / "provenance.json")
+        show(
+            render.Raw(
+                "<p>Run this page on your own cohort:</p>"
+                + render.command(f"make run ANALYSIS={self.slug} COHORT=my-cohort.csv")
+                + "<p>All numbers of this page as data: "
+                + render.downloads({"results.json": "results.json"})
+                + "</p>"
+                + render.provenance(record, results["parameters"])
+            )
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        data: dict[str, dict[str, str]] = {}
+        for id in self.meta.get("data", []):
+            data[id] = {f.name: f.sha256 for f in catalog.entry(id).files}
+        return {
+            "started": self._start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "seconds": round(time.perf_counter() - self._started, 2),
+            "version": __version__,
+            "library_sha256": library_sha256(),
+            "notebook_sha256": str(self.meta["sha256"]),
+            "lock_sha256": sha256(paths.root() / "env" / "lock.txt"),
+            "data": data,
+            "seed": self.seed,
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in SHOWN_PACKAGES},
+        }
+
+
+def show(html: str) -> None:
+    """Display HTML as the output of a cell."""
+    from IPython.display import HTML, display
+
+    display(HTML(html))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def library_sha256() -> str:
+    """Return one SHA-256 over the sources of the library, typed tables and claims."""
+    digest = hashlib.sha256()
+    library = Path(__file__).parent
+    files = [*library.rglob("*.py"), *paths.data().glob("published/*.csv")]
+    for file in sorted([*files, *paths.data().glob("claims/*.yml")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write plain JSON at full precision, keys in the order given."""
+    text = json.dumps(clean(content), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf8")
+
+
+def safe_cell(value: Any) -> Any:
+    """Return `value` so that a spreadsheet reads text as text and never as a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return "'" + value
+    return value
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV: full precision, no index, formulas disarmed."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([safe_cell(str(c)) for c in frame.columns])
+    for row in frame.itertuples(index=False):
+        writer.writerow(["" if pd.isna(v) is True else safe_cell(v) for v in row])
+    path.write_text(buffer.getvalue(), encoding="utf8")

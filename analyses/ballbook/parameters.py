@@ -1,0 +1,170 @@
+"""Typed parameters of a notebook, read from its `parameters` cell.
+
+The cell is the only source of a command line's names, types, defaults and help. Each line is an
+annotated assignment of a literal with a comment::
+
+    horizon_years: float = 5.0  # time at which event-free survival is read
+
+Values given by a user are checked against it before any kernel starts: unknown names, wrong types
+and ambiguous spellings such as ``007`` for a number are refused, all problems at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import math
+import re
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCALARS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
+DECIMAL = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+
+
+class InvalidParameters(ValueError):
+    """Parameters that do not fit a notebook; the message lists every problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One declared parameter.
+
+    `type` is ``str``, ``int``, ``float``, ``bool``, ``list[<scalar>]`` or ``Literal[...]``, whose
+    members are then in `choices`.
+    """
+
+    name: str
+    type: str
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+
+    def convert(self, given: Any) -> Any:
+        """Return `given` (text from a command line, or a Python value) as the declared type.
+
+        Raises
+        ------
+        ValueError
+            With what was expected, when `given` cannot be read without guessing.
+        """
+        if self.choices:
+            matches = [c for c in self.choices if str(c) == str(given)]
+            if not matches:
+                raise ValueError(f"one of {', '.join(map(repr, self.choices))}")
+            return matches[0]
+        if self.type.startswith("list["):
+            scalar = self.type[5:-1]
+            if isinstance(given, str):
+                given = [part.strip() for part in given.split(",")] if given.strip() else []
+            if not isinstance(given, (list, tuple)):
+                raise ValueError(f"a list of {scalar} values, separated by commas")
+            return [convert_scalar(scalar, item) for item in given]
+        return convert_scalar(self.type, given)
+
+
+def convert_scalar(kind: str, given: Any) -> Any:
+    """Return `given` as `kind` (``str``, ``int``, ``float`` or ``bool``), never guessing."""
+    if kind == "str":
+        if not isinstance(given, str):
+            raise ValueError("text")
+        return given
+    if kind == "bool":
+        if isinstance(given, bool):
+            return given
+        if isinstance(given, str) and given.lower() in {"true", "false"}:
+            return given.lower() == "true"
+        raise ValueError("true or false")
+    if isinstance(given, bool):
+        raise ValueError("a number, not true or false")
+    if kind == "int":
+        if isinstance(given, int):
+            return given
+        if isinstance(given, str) and INTEGER.fullmatch(given):
+            return int(given)
+        raise ValueError("a whole number without leading zeros, such as 7")
+    if isinstance(given, (int, float)) and math.isfinite(given):
+        return float(given)
+    if isinstance(given, str) and DECIMAL.fullmatch(given) and re.search(r"\d", given):
+        return float(given)
+    raise ValueError("a finite number without leading zeros, such as 0.5")
+
+
+def parse(source: str) -> list[Parameter]:
+    """Return the parameters declared in the source of a `parameters` cell.
+
+    Raises
+    ------
+    ValueError
+        When a line is not an annotated literal with a help comment, or a default breaks its type.
+    """
+    comments = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = []
+    for node in ast.parse(source).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+            raise ValueError(f"line {node.lineno}: expected `name: type = value  # help`")
+        name, annotation = node.target.id, ast.unparse(node.annotation)
+        if node.value is None:
+            raise ValueError(f"{name}: a default is needed")
+        choices: tuple[Any, ...] = ()
+        if annotation.startswith("Literal["):
+            members = ast.literal_eval(annotation[len("Literal") :])
+            choices = tuple(members)
+        elif annotation.removeprefix("list[").removesuffix("]") not in SCALARS:
+            raise ValueError(f"{name}: type {annotation} is not one a parameter may have")
+        help_text = comments.get(node.end_lineno or node.lineno, "")
+        if not help_text:
+            raise ValueError(f"{name}: a help comment is needed on the same line")
+        parameter = Parameter(name, annotation, ast.literal_eval(node.value), help_text, choices)
+        try:
+            parameter.convert(parameter.default)
+        except ValueError as error:
+            raise ValueError(f"{name}: the default should be {error}") from None
+        found.append(parameter)
+    return found
+
+
+def of_notebook(cells: Iterable[Any]) -> list[Parameter]:
+    """Return the parameters of a notebook from its cells (nbformat 4)."""
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"one cell with the tag `parameters` is needed, found {len(tagged)}")
+    return parse(tagged[0]["source"])
+
+
+def resolve(declared: list[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the full set of values: defaults overridden by `given`, converted and checked.
+
+    Raises
+    ------
+    InvalidParameters
+        Listing every unknown name and every value that does not fit.
+    """
+    known = {p.name: p for p in declared}
+    values = {p.name: p.default for p in declared}
+    problems = []
+    for name, value in given.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"unknown parameter {name!r}{hint} Known: {', '.join(known)}.")
+            continue
+        try:
+            values[name] = known[name].convert(value)
+        except ValueError as error:
+            problems.append(f"{name}: got {value!r}, expected {error}")
+    if problems:
+        raise InvalidParameters(problems)
+    return values

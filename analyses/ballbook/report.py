@@ -1,0 +1,111 @@
+"""A run as one self-contained HTML file that looks like the book and asks nothing of a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from ballbook import paths
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+CITE = re.compile(r"\{cite(?::[a-z]+)?\}`([^`]+)`")
+ROLE = re.compile(r"\{(?:doc|ref|term|numref)\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
+
+
+@cache
+def references() -> dict[str, str]:
+    """Return short forms of the book's references by key: first author and year."""
+    from pybtex.database import parse_file
+
+    file = paths.book() / "references.bib"
+    if not file.is_file():
+        return {}
+    short = {}
+    for key, entry in parse_file(str(file)).entries.items():
+        people = entry.persons.get("author", [])
+        name = " ".join(people[0].prelast_names + people[0].last_names) if people else key
+        others = " et al." if len(people) > 1 else ""
+        short[key] = f"{name}{others} {entry.fields.get('year', '')}".strip().replace("{", "")
+    return {k: v.replace("}", "") for k, v in short.items()}
+
+
+@cache
+def reader() -> Any:
+    """Return the Markdown reader: CommonMark with tables, definition lists and formulae."""
+    from latex2mathml.converter import convert
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.amsmath import amsmath_plugin
+    from mdit_py_plugins.deflist import deflist_plugin
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+    def math(content: str, options: Mapping[str, Any]) -> str:
+        return convert(content, display="block" if options["display_mode"] else "inline")
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.use(dollarmath_plugin, renderer=math).use(deflist_plugin)
+    return markdown.use(amsmath_plugin, renderer=lambda s: convert(s, display="block"))
+
+
+def prose(source: str) -> str:
+    """Return a Markdown cell as HTML, with MyST's citations and references made plain text."""
+    known = references()
+
+    def cite(match: re.Match[str]) -> str:
+        keys = [key.strip() for key in match[1].split(",")]
+        return "(" + "; ".join(known.get(key, key) for key in keys) + ")"
+
+    plain = CITE.sub(cite, source)
+    plain = ROLE.sub(lambda m: m[1] or m[2] or "", plain)
+    return str(reader().render(plain))
+
+
+def code(source: str) -> str:
+    """Return a code cell folded away."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    body = highlight(source, PythonLexer(), HtmlFormatter(cssclass="bb-source"))
+    return f'<details class="bb-code"><summary>Code</summary>{body}</details>'
+
+
+def outputs(cell: Any) -> str:
+    """Return the outputs of a code cell: HTML as it is, text escaped."""
+    parts = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "text/html" in data:
+            parts.append(data["text/html"])
+        elif text := output.get("text") or data.get("text/plain"):
+            parts.append(f"<pre>{escape(text)}</pre>")
+    return "".join(parts)
+
+
+def html(meta: Mapping[str, Any], notebook: NotebookNode) -> str:
+    """Return an executed notebook as one HTML page with its style inside."""
+    from pygments.formatters import HtmlFormatter
+
+    static = paths.book() / "_static"
+    style = (static / "ballbook.css").read_text(encoding="utf8")
+    script = (static / "ballbook.js").read_text(encoding="utf8")
+    light = HtmlFormatter(style="friendly").get_style_defs(".bb-source")
+    body = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            body.append(prose(cell.source))
+        elif cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
+            body.append(code(cell.source) + outputs(cell))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(str(meta['title']))}</title>"
+        f"<style>{style}\n{light}</style></head>"
+        f'<body class="bb-report"><main class="bb-page">{"".join(body)}</main>'
+        '<footer class="bb-foot">Made with ballbook, research software, not a medical device.'
+        f"</footer><script>{script}</script></body></html>\n"
+    )

@@ -1,0 +1,227 @@
+"""Run one analysis: parameters checked, notebook executed by papermill, results in one folder.
+
+Command line, workflow and tests all call `run`. It writes into a hidden folder beside the wanted
+one and moves that into place at the end, so that a run which fails or is killed leaves nothing
+half-written and never harms an earlier result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ballbook import analyses, catalog, claims, paths, render
+from ballbook.parameters import resolve
+from ballbook.results import Verdict
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+SLOT = '<div data-bb-slot="answer"></div>'
+
+
+class RunFailed(RuntimeError):
+    """A cell of the notebook raised; the message holds its last lines."""
+
+
+class NotEmpty(ValueError):
+    """The output folder holds something that is not an earlier run."""
+
+
+def run(
+    slug: str,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+) -> Path:
+    """Run the analysis `slug` and return the folder with its outputs.
+
+    Parameters
+    ----------
+    slug : str
+        Name of the analysis.
+    parameters : mapping, optional
+        Values that override the defaults of the parameters cell; text is converted.
+    out : Path, optional
+        Folder for the outputs; ``build/runs/<slug>`` when not given. An earlier run there is
+        replaced.
+
+    Returns
+    -------
+    Path
+        The folder with ``report.html``, ``notebook.ipynb``, ``results.json``,
+        ``provenance.json``, ``figures/`` and ``tables/``.
+
+    Raises
+    ------
+    UnknownAnalysis, InvalidParameters, InvalidCohort, NotEmpty
+        The input is refused; no kernel was started.
+    Unavailable
+        Open data that the analysis needs cannot be had.
+    RunFailed
+        The notebook raised.
+    """
+    analysis = analyses.find(slug)
+    values = resolve(analysis.parameters, parameters or {})
+    target = (out or paths.build() / "runs" / slug).resolve()
+    if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
+        raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
+    if values.get("cohort"):
+        from ballbook.cohort import read_cohort
+
+        values["cohort"] = str(Path(values["cohort"]).expanduser().resolve())
+        read_cohort(values["cohort"])
+    for id in analysis.meta["data"]:
+        for file in catalog.entry(id).files:
+            catalog.fetch(id, file.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(target)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        executed = execute(analysis, values, work)
+        finish(analysis, executed, work)
+        replace_folder(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def sweep_leftovers(target: Path) -> None:
+    """Remove what a killed run of the same target left behind."""
+    for old in target.parent.glob(f".{target.name}.*.partial"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Move `new` to `target`; an earlier run there goes only once the new one is complete."""
+    new.chmod(0o755)
+    old = target.with_name(f".{target.name}.old.partial")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables, which a kernel started inside inherits."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) -> NotebookNode:
+    """Execute a notebook with papermill and return it with outputs."""
+    import nbformat
+    import papermill
+    from traitlets.config import Config
+
+    source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
+    # The kernel that runs is the one of this environment, whatever a reader's editor wrote.
+    source.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    source.metadata["language_info"] = {"name": "python"}
+    # Socket files have short paths only; ports would be open to other users of the machine.
+    sockets = Path(tempfile.mkdtemp(prefix="bb-"))
+    threads = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    try:
+        with environment(
+            BALLBOOK_OUT=str(work),
+            JUPYTER_RUNTIME_DIR=str(sockets),
+            PYTHONHASHSEED="0",
+            MPLBACKEND="agg",
+            **threads,
+        ):
+            executed: NotebookNode = papermill.execute_notebook(
+                source,
+                None,
+                parameters=dict(values),
+                kernel_name="python3",
+                progress_bar=False,
+                log_output=False,
+                config=Config({"KernelManager": {"transport": "ipc"}}),
+                cwd=str(work),
+            )
+    except papermill.PapermillExecutionError as error:
+        lines = ANSI.sub("", "\n".join(error.traceback[-4:]))
+        raise RunFailed(
+            f"{analysis.slug} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"{lines}"
+        ) from None
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(sockets)
+    if not (work / "results.json").is_file():
+        raise RunFailed(f"{analysis.slug} ended without page.close(), so it left no results")
+    return executed
+
+
+def finish(analysis: analyses.Analysis, executed: NotebookNode, work: Path) -> None:
+    """Fill the answer box, tidy the notebook, and write it with its self-contained report."""
+    import nbformat
+
+    from ballbook import report
+
+    results = json.loads((work / "results.json").read_text(encoding="utf8"))
+    box = answer_box(analysis, results)
+    for cell in executed.cells:
+        cell.metadata = {"tags": tags_for_book(cell)} if cell.cell_type == "code" else {}
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            html = output.get("data", {}).get("text/html")
+            if html and SLOT in html:
+                output["data"]["text/html"] = html.replace(SLOT, box)
+            output.get("data", {}).pop("text/plain", None) if html else None
+    executed.metadata = {
+        "kernelspec": executed.metadata["kernelspec"],
+        "language_info": {"name": "python"},
+        "ballbook": {k: v for k, v in analysis.meta.items() if k != "sha256"},
+    }
+    for i, cell in enumerate(executed.cells):
+        cell["id"] = f"{analysis.slug[:40]}-{i:02d}"
+    nbformat.write(executed, work / "notebook.ipynb")
+    (work / "report.html").write_text(report.html(analysis.meta, executed), encoding="utf8")
+
+
+def tags_for_book(cell: Any) -> list[str]:
+    """Return the tags of a code cell in the book: its source folded away, set-up cells hidden."""
+    kept = [t for t in cell.metadata.get("tags", []) if t in {"parameters", "injected-parameters"}]
+    return [*kept, "remove-cell" if "injected-parameters" in kept else "hide-input"]
+
+
+def headline(meta: Mapping[str, Any], results: Mapping[str, Any]) -> list[Verdict]:
+    """Return the verdicts that the front matter calls headline, in its order; own data first."""
+    found = [Verdict(**v) for v in results["verdicts"]]
+    wanted = list(meta["headline"])
+    return [v for id in wanted for v in found if v.claim == id]
+
+
+def answer_box(analysis: analyses.Analysis, results: Mapping[str, Any]) -> str:
+    """Return the HTML of the answer box from the results of a run."""
+    return render.answer(
+        results["summary"],
+        results.get("certainty", ""),
+        headline(analysis.meta, results),
+        claims.read(),
+    )
