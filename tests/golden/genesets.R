@@ -1,0 +1,162 @@
+# Reference values for tests/test_genesets.py and tests/test_maturity.py.
+#   BALLBOOK_DATA=<mirror> Rscript tests/golden/genesets.R
+# singscore is written out here sample by sample and gene by gene, from the formula of the paper;
+# ssGSEA and the combined z-score come from GSVA.
+
+suppressPackageStartupMessages({
+  library(GSVA)
+  library(jsonlite)
+})
+
+naive_singscore <- function(values, up, down = character()) {
+  # values: named numeric vector, one sample
+  n <- length(values)
+  one <- function(genes, reverse) {
+    genes <- intersect(genes, names(values))
+    k <- length(genes)
+    ranks <- vapply(genes, function(g) sum(values < values[[g]]) + 1, numeric(1))
+    if (reverse) ranks <- n - ranks + 1
+    low <- (k + 1) / 2
+    high <- (2 * n - k + 1) / 2
+    (mean(ranks) - low) / (high - low) - 0.5
+  }
+  score <- one(up, FALSE)
+  if (length(down)) score <- score + one(down, TRUE)
+  score
+}
+
+# Ranks need sort order only, so the fast path must agree with the naive one; used for real data.
+fast_singscore <- function(matrix, up, down) {
+  apply(matrix, 2, function(v) {
+    r <- rank(v, ties.method = "min")
+    n <- length(r)
+    part <- function(genes, r) {
+      genes <- intersect(genes, names(r))
+      k <- length(genes)
+      (mean(r[genes]) - (k + 1) / 2) / (n - k) - 0.5
+    }
+    part(up, r) + part(down, n - r + 1)
+  })
+}
+
+out <- list(versions = list(
+  R = R.version.string,
+  GSVA = as.character(packageVersion("GSVA"))
+))
+
+# 1. Small matrices, with and without ties.
+set.seed(20260219)
+genes <- sprintf("g%02d", 1:40)
+untied <- matrix(round(rnorm(40 * 6, 6, 2), 6), 40, dimnames = list(genes, paste0("s", 1:6)))
+tied <- round(untied)
+tied[, 6] <- 5
+sets <- list(
+  A = list(up = c("g01", "g05", "g09", "g33", "absent"), down = c("g02", "g07", "g40")),
+  B = list(up = sprintf("g%02d", 11:30), down = character()),
+  C = list(up = "g17", down = "g18")
+)
+score_all <- function(m) {
+  lapply(sets, function(s) apply(m, 2, naive_singscore, up = s$up, down = s$down))
+}
+up_sets <- lapply(sets, function(s) intersect(s$up, genes))
+gsva_of <- function(m, ...) {
+  invisible(capture.output(
+    r <- suppressWarnings(gsva(m, up_sets, min.sz = 1, verbose = FALSE, ...))
+  ))
+  apply(r, 1, as.list)
+}
+out$small <- list(
+  genes = genes, samples = colnames(untied), sets = sets,
+  untied = apply(untied, 1, as.numeric, simplify = FALSE),
+  tied = apply(tied, 1, as.numeric, simplify = FALSE),
+  singscore_untied = score_all(untied),
+  singscore_tied = score_all(tied),
+  ssgsea_untied = gsva_of(untied, method = "ssgsea", ssgsea.norm = FALSE),
+  zscore_untied = gsva_of(untied, method = "zscore")
+)
+
+# 2. Real cohorts: stage scores, slope and the comparisons of the page.
+root <- Sys.getenv("BALLBOOK_DATA")
+stages <- c("HSC", "Pro.B", "Pre.B.I", "Pre.B.II.Large", "Pre.B.II.Small", "Immature", "Most")
+gmt <- strsplit(readLines(file.path(root, "omics/allcatchr/bstage_gene_sets.gmt")), "\t")
+stage_sets <- setNames(lapply(gmt, function(x) x[-(1:2)]), vapply(gmt, `[`, "", 1))
+background <- readLines(file.path(root, "omics/allcatchr/bstage_background_genes.txt"))
+
+stage_table <- function(matrix) {
+  matrix <- matrix[rownames(matrix) %in% background, , drop = FALSE]
+  sapply(stages, function(s) {
+    fast_singscore(matrix, stage_sets[[paste0(s, "_UP")]], stage_sets[[paste0(s, "_DN")]])
+  })
+}
+slope_of <- function(raw) {
+  z <- t(scale(t(raw)))
+  apply(z[, stages[2:6]], 1, function(y) unname(coef(lm(y ~ seq_len(5)))[2]))
+}
+compare <- function(slope, is_kmt2a) {
+  a <- slope[is_kmt2a]
+  b <- slope[!is_kmt2a]
+  w <- wilcox.test(a, b)
+  t <- t.test(a, b)
+  list(
+    n = c(length(a), length(b)), means = c(mean(a), mean(b)),
+    wilcoxon_p = w$p.value, wilcoxon_w = unname(w$statistic),
+    welch_difference = mean(a) - mean(b), welch_ci = as.numeric(t$conf.int), welch_p = t$p.value
+  )
+}
+spearman <- function(x, y) {
+  ok <- !is.na(x) & !is.na(y)
+  r <- suppressWarnings(cor.test(x[ok], y[ok], method = "spearman", exact = FALSE))
+  list(n = sum(ok), rho = unname(r$estimate), p = r$p.value)
+}
+
+# Chiaretti: the most expressed probe set of each gene over all 128 samples.
+x <- as.matrix(read.csv(file.path(root, "omics/chiaretti-all/rma_log2_12625x128.csv.gz"),
+  row.names = 1, check.names = FALSE
+))
+symbols <- read.csv(file.path(root, "omics/chiaretti-all/hgu95av2_probe_symbol.csv"))
+symbol <- symbols$current_symbol[match(rownames(x), symbols$probe)]
+keep <- !is.na(symbol) & symbol != ""
+x <- x[keep, ]
+symbol <- symbol[keep]
+o <- order(-rowMeans(x))
+x <- x[o, ]
+x <- x[!duplicated(symbol[o]), ]
+rownames(x) <- symbol[o][!duplicated(symbol[o])]
+pheno <- read.csv(file.path(root, "omics/chiaretti-all/pheno_128.csv"),
+  colClasses = c(sample = "character"), check.names = FALSE
+)
+pheno <- pheno[match(colnames(x), pheno$sample), ]
+raw <- stage_table(x)
+slope <- slope_of(raw)
+b_lineage <- grepl("^B", pheno$BT)
+aff1 <- pheno$`mol.biol` == "ALL1/AF4"
+immuno <- b_lineage & pheno$BT %in% c("B1", "B2", "B3", "B4")
+out$chiaretti <- list(
+  samples = colnames(x), n_genes = sum(rownames(x) %in% background),
+  raw = as.data.frame(raw), slope = unname(slope),
+  kmt2a = compare(slope[b_lineage], aff1[b_lineage]),
+  raw_slope_p = compare(as.numeric(raw[b_lineage, 2:6] %*% (-2:2)) / 10, aff1[b_lineage])$wilcoxon_p,
+  age_all = spearman(pheno$age[b_lineage], slope[b_lineage]),
+  age_aff1 = spearman(pheno$age[b_lineage & aff1], slope[b_lineage & aff1]),
+  immunophenotype = spearman(as.integer(substr(pheno$BT[immuno], 2, 2)), slope[immuno])
+)
+
+# GSE133499: from raw counts.
+counts <- as.matrix(read.csv(gzfile(file.path(root, "omics/geo-gse133499/counts_42.csv.gz")),
+  row.names = 1, check.names = FALSE
+))
+lengths <- read.csv(gzfile(file.path(root, "omics/allcatchr/cds_length.csv.gz")))
+cds <- setNames(lengths$cds_length, lengths$gene)
+counts <- counts[rownames(counts) %in% background, grepl("^ALL", colnames(counts))]
+rate <- counts / cds[rownames(counts)]
+tpm <- 1e6 * t(t(rate) / colSums(rate))
+raw <- stage_table(tpm)
+out$gse133499 <- list(
+  samples = colnames(tpm), n_genes = nrow(tpm), raw = as.data.frame(raw),
+  slope = unname(slope_of(raw))
+)
+
+here <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
+write_json(out, file.path(dirname(here), "genesets.json"),
+  digits = NA, auto_unbox = TRUE, dataframe = "columns", pretty = FALSE
+)
