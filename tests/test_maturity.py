@@ -1,0 +1,197 @@
+"""Stage scores and the maturity slope: against R on real cohorts, and by their properties."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ballbook import genesets, maturity
+from ballbook.genesets import GeneSet
+
+BOUND = math.sqrt(60) / 10
+
+
+@pytest.fixture
+def reference(shared_data: Path) -> maturity.StageReference:
+    folder = shared_data / "omics/allcatchr"
+    return maturity.StageReference(
+        sets=genesets.parse_gmt((folder / "bstage_gene_sets.gmt").read_text("utf8")),
+        background=tuple((folder / "bstage_background_genes.txt").read_text("utf8").split()),
+        cds_length=pd.read_csv(folder / "cds_length.csv.gz", index_col="gene")["cds_length"],
+    )
+
+
+@pytest.fixture
+def toy() -> tuple[pd.DataFrame, maturity.StageReference]:
+    """20 samples of 200 genes and seven stages with ten up and five down genes each."""
+    rng = np.random.default_rng(5)
+    genes = [f"g{i}" for i in range(200)]
+    counts = pd.DataFrame(
+        rng.negative_binomial(2, 0.02, (200, 20)), index=genes, columns=[f"s{i}" for i in range(20)]
+    )
+    sets = {
+        stage: GeneSet(tuple(genes[15 * i : 15 * i + 10]), tuple(genes[15 * i + 10 : 15 * i + 15]))
+        for i, stage in enumerate(maturity.STAGES)
+    }
+    lengths = pd.Series(rng.integers(300, 5000, 200), index=genes)
+    return counts, maturity.StageReference(sets, tuple(genes), lengths)
+
+
+def test_chiaretti_stage_scores_and_slopes_equal_r(
+    shared_data: Path, reference: maturity.StageReference, golden: Any
+) -> None:
+    folder = shared_data / "omics/chiaretti-all"
+    arrays_ = pd.read_csv(folder / "rma_log2_12625x128.csv.gz", index_col=0)
+    symbols = pd.read_csv(folder / "hgu95av2_probe_symbol.csv", index_col="probe")["current_symbol"]
+    genes = maturity.one_probe_per_gene(arrays_, symbols)
+    r = golden("genesets")["chiaretti"]
+    raw = maturity.maturity(genes, "log2", reference, scaling="none")
+    assert len(maturity.comparable(genes, "log2", reference)) == r["n_genes"]
+    expected = pd.DataFrame(r["raw"], index=r["samples"])[list(maturity.STAGES)]
+    np.testing.assert_allclose(raw[list(maturity.STAGES)], expected, rtol=1e-9, atol=1e-12)
+    slope = maturity.maturity(genes, "log2", reference)["maturity"]
+    np.testing.assert_allclose(slope, r["slope"], rtol=1e-9, atol=1e-12)
+
+
+def test_counts_become_the_slopes_of_r(
+    shared_data: Path, reference: maturity.StageReference, golden: Any
+) -> None:
+    counts = pd.read_csv(shared_data / "omics/geo-gse133499/counts_42.csv.gz", index_col="symbol")
+    r = golden("genesets")["gse133499"]
+    found = maturity.maturity(counts[r["samples"]], "counts", reference)["maturity"]
+    np.testing.assert_allclose(found, r["slope"], rtol=1e-9, atol=1e-12)
+
+
+@given(arrays(float, (4, 7), elements=st.floats(-1, 1, allow_subnormal=False)))
+@settings(max_examples=200, deadline=None)
+def test_slope_stays_within_its_bound(values: np.ndarray) -> None:
+    scores = pd.DataFrame(values, columns=list(maturity.STAGES))
+    slope = maturity.maturity_slope(maturity.scaled(scores)).dropna()
+    assert (slope.abs() <= BOUND + 1e-9).all()
+    five = maturity.maturity_slope(maturity.scaled(scores, "within-sample-5")).dropna()
+    assert (five.abs() <= maturity.slope_bound(5) + 1e-9).all()
+
+
+def test_bound_is_reached_by_a_straight_line() -> None:
+    assert maturity.slope_bound() == pytest.approx(BOUND)
+    assert maturity.slope_bound(5) == pytest.approx(math.sqrt(40) / 10)
+    line = pd.DataFrame([[0, -2, -1, 0, 1, 2, 0]], columns=list(maturity.STAGES), dtype=float)
+    assert maturity.maturity_slope(maturity.scaled(line))[0] == pytest.approx(BOUND)
+
+
+@given(
+    arrays(float, (3, 5), elements=st.floats(-5, 5)),
+    st.lists(st.floats(-3, 3), min_size=5, max_size=5, unique=True),
+)
+@settings(max_examples=100, deadline=None)
+def test_slope_is_the_least_squares_slope(values: np.ndarray, positions: list[float]) -> None:
+    if np.ptp(positions) < 1e-3:
+        return
+    scores = pd.DataFrame(values, columns=list(maturity.B_STAGES))
+    found = maturity.maturity_slope(scores, positions=positions)
+    for i in scores.index:
+        assert found[i] == pytest.approx(np.polyfit(positions, values[i], 1)[0], rel=1e-6, abs=1e-6)
+
+
+def test_slope_ignores_the_origin_and_follows_the_unit_of_the_positions() -> None:
+    scores = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 5)), columns=maturity.B_STAGES)
+    base = maturity.maturity_slope(scores)
+    np.testing.assert_allclose(maturity.maturity_slope(scores, positions=range(1, 6)), base)
+    np.testing.assert_allclose(
+        maturity.maturity_slope(scores, positions=[0, 0.25, 0.5, 0.75, 1]), 4 * base
+    )
+    with pytest.raises(ValueError, match="place"):
+        maturity.maturity_slope(scores, positions=[1, 1, 1, 1, 1])
+
+
+def test_reversed_stages_change_the_sign() -> None:
+    scores = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 7)), columns=maturity.STAGES)
+    forward = maturity.maturity_slope(scores)
+    np.testing.assert_allclose(maturity.maturity_slope(scores, maturity.B_STAGES[::-1]), -forward)
+
+
+def test_maturity_of_counts_ignores_depth_and_equals_that_of_their_tpm(
+    toy: tuple[pd.DataFrame, maturity.StageReference],
+) -> None:
+    counts, reference = toy
+    slope = maturity.maturity(counts, "counts", reference)["maturity"]
+    np.testing.assert_allclose(
+        maturity.maturity(counts * 17, "counts", reference)["maturity"], slope
+    )
+    as_tpm = maturity.tpm(counts, reference.cds_length)
+    for values, kind in ((as_tpm, "tpm"), (np.log2(as_tpm + 1), "log2")):
+        np.testing.assert_allclose(maturity.maturity(values, kind, reference)["maturity"], slope)
+    assert not np.allclose(maturity.maturity(counts, "log2", reference)["maturity"], slope)
+
+
+def test_tpm_adds_to_a_million_and_refuses_what_is_no_count(
+    toy: tuple[pd.DataFrame, maturity.StageReference],
+) -> None:
+    counts, reference = toy
+    np.testing.assert_allclose(maturity.tpm(counts, reference.cds_length).sum(), 1e6)
+    assert len(maturity.tpm(counts, reference.cds_length.iloc[:50])) == 50
+    with pytest.raises(ValueError, match="negative"):
+        maturity.tpm(counts - 50, reference.cds_length)
+    with pytest.raises(ValueError, match="positive"):
+        maturity.tpm(counts, reference.cds_length * 0)
+    with pytest.raises(ValueError, match=r"no reads.*'s3'"):
+        maturity.tpm(counts.assign(s3=0), reference.cds_length)
+
+
+@pytest.mark.parametrize("scaling", get_args(maturity.Scaling))
+@pytest.mark.parametrize("scorer", get_args(maturity.Scorer))
+@pytest.mark.parametrize("centre_genes", [False, True])
+def test_every_scaling_and_scorer_finds_a_sample_made_mature(
+    toy: tuple[pd.DataFrame, maturity.StageReference], scaling: Any, scorer: Any, centre_genes: bool
+) -> None:
+    counts, reference = toy
+    counts = counts.copy()
+    counts.loc[list(reference.sets["Immature"].up), "s0"] *= 40
+    counts.loc[list(reference.sets["Pro.B"].up), "s1"] *= 40
+    slope = maturity.maturity(
+        counts, "counts", reference, scaling=scaling, scorer=scorer, centre_genes=centre_genes
+    )["maturity"]
+    assert slope["s0"] > slope.drop(["s0", "s1"]).median() > slope["s1"]
+
+
+def test_a_stage_with_too_few_genes_is_not_scored(
+    toy: tuple[pd.DataFrame, maturity.StageReference],
+) -> None:
+    counts, reference = toy
+    short = counts.drop(index=list(reference.sets["Immature"].up[:7]))
+    found = maturity.maturity(short, "counts", reference)
+    assert found["Immature"].isna().all()
+    assert found["maturity"].isna().all()
+    assert maturity.maturity(short, "counts", reference, min_genes=3)["maturity"].notna().all()
+
+
+def test_unknown_gene_names_are_refused(toy: tuple[pd.DataFrame, maturity.StageReference]) -> None:
+    counts, reference = toy
+    with pytest.raises(ValueError, match="symbols"):
+        maturity.maturity(counts.rename(index="ENSG{}".format), "counts", reference)
+
+
+def test_probe_rules_choose_as_named() -> None:
+    table = pd.DataFrame(
+        {"s": [1.0, 9.0, 5.0, 2.0], "t": [2.0, 9.1, 1.0, 2.0]}, index=["p1", "p2", "p3", "p4"]
+    )
+    symbols = pd.Series({"p1": "A", "p2": "A", "p3": "A", "p4": None})
+    rules = {"most-expressed": 9.0, "most-variable": 5.0, "median": 5.0}
+    for rule, expected in rules.items():
+        found = maturity.one_probe_per_gene(table, symbols, rule)  # type: ignore[arg-type]
+        assert list(found.index) == ["A"]
+        assert found.loc["A", "s"] == expected
+
+
+def test_age_groups_are_those_of_the_paper() -> None:
+    ages = pd.Series([0.0, 0.99, 1.0, 17.9, 18.0, 54.9, 55.0, 89.0, np.nan])
+    expected = ["under 1"] * 2 + ["1 to 17"] * 2 + ["18 to 54"] * 2 + ["55 and over"] * 2
+    assert list(maturity.age_group(ages).dropna()) == expected
