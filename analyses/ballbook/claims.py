@@ -173,7 +173,13 @@ def rounds_to(value: float, printed: str) -> bool:
     return abs(value - float(number)) <= slack
 
 
-def judge(claim: Claim, estimate: Estimate, *, misprint: str | None = None) -> Verdict:
+def judge(
+    claim: Claim,
+    estimate: Estimate,
+    *,
+    misprint: str | None = None,
+    other_patients: bool = False,
+) -> Verdict:
     """Return the verdict on `claim` that `estimate` gives.
 
     Parameters
@@ -184,6 +190,9 @@ def judge(claim: Claim, estimate: Estimate, *, misprint: str | None = None) -> V
     misprint : str, optional
         Why a disagreement on the same data must be a slip in print: other numbers printed beside
         it contradict it. Turns ``differs`` into ``misprint``.
+    other_patients : bool
+        The estimate is of tier ``published`` but from other patients than the claim's, as a
+        pooled effect of several papers is: intervals are compared instead of printed digits.
 
     Raises
     ------
@@ -199,7 +208,7 @@ def judge(claim: Claim, estimate: Estimate, *, misprint: str | None = None) -> V
         word, reason = "not-testable", estimate.reason or "not estimable in these data"
     elif estimate.tier == "simulated":
         word, reason = "method-check", "Simulated data test the method, not the disease."
-    elif estimate.tier == "published":
+    elif estimate.tier == "published" and not other_patients:
         word, reason = same_data(claim, estimate)
         if word == "differs" and misprint:
             word, reason = "misprint", f"{reason} {misprint}"

@@ -1,0 +1,364 @@
+r"""*IKZF1* deletion and outcome: effects read from printed arms, and loss of its band in a karyotype.
+
+Effects. A paper that prints survival in patients with and without a deletion gives, under
+proportional hazards, :math:`HR=\ln S_1(t)/\ln S_0(t)` at whatever time :math:`t` it reads the
+curves; the standard error comes from what it prints beside them (see
+`ballbook.meta_analysis.log_hr_from_survival_at`). A cumulative incidence of relapse *I* is used in
+the same way with :math:`S=1-I`, which makes the ratio one of subdistribution hazards.
+
+Karyotypes. *IKZF1* lies in band 7p12.2. A karyotype shows its loss only where the whole band goes:
+monosomy 7, an isochromosome 7q in place of a 7, or a deletion, dicentric or added segment whose
+breakpoint lies at 7p12 or nearer to the centromere. Most deletions are focal and cannot be seen, so
+this is a surrogate of the gene's status and never the status itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ballbook.meta_analysis import (
+    Effect,
+    MetaAnalysis,
+    log_hr_from_ci,
+    log_hr_from_p,
+    log_hr_from_survival_at,
+    random_effects,
+)
+
+Precision = Literal["printed", "counts", "half counts"]
+
+ARM_COLUMNS = (
+    "study",
+    "label",
+    "source",
+    "locator",
+    "endpoint",
+    "arm",
+    "n",
+    "estimate_pct",
+    "se_pct",
+    "ci_low_pct",
+    "ci_high_pct",
+    "p_printed",
+    "role",
+)
+DELETED_ARMS = frozenset({"del", "del-only", "plus"})
+BASIS = {
+    "se": "standard errors printed",
+    "ci": "intervals printed",
+    "p": "P value printed",
+    "n": "numbers of patients",
+    "median": "median times and P value printed",
+    "hr": "hazard ratio printed",
+}
+
+
+# ----------------------------------------------------------------------- effects from print
+
+
+def study_effects(
+    arms: pd.DataFrame, endpoint: str, *, precision: Precision = "printed"
+) -> pd.DataFrame:
+    """Return one effect a study from the printed arms of one endpoint.
+
+    Two deleted arms of a study (deletion alone, and *IKZF1*plus) are merged by their numbers of
+    patients, because the contrast here is any deletion against none. The merged percentage is a
+    weighted mean of Kaplan-Meier estimates, which is exact only without censoring.
+
+    Parameters
+    ----------
+    arms : DataFrame
+        Columns `ARM_COLUMNS`; percentages 0..100; one row an arm.
+    endpoint : str
+        ``EFS``, ``DFS``, ``OS`` or ``CIR``; endpoints are never mixed.
+    precision : {"printed", "counts", "half counts"}
+        Where the standard error comes from: what is printed (standard errors, else intervals,
+        else an exact P value, else numbers of patients); or numbers of patients wherever both arms
+        have them, as they are or halved, to see how much hangs on that choice.
+
+    Returns
+    -------
+    DataFrame
+        ``study, label, source, population, age_group, ph, endpoint, horizon_years, n_deleted,
+        n_wild_type, deleted_pct, wild_type_pct, log_hr, std_error, value, ci_low, ci_high, basis,
+        role, why``, in the order of `arms`. Studies whose arms allow no standard error are left
+        out: they have role ``no-precision``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a study does not have one wild-type and at least one deleted
+        arm.
+    """
+    if missing := [c for c in ARM_COLUMNS if c not in arms]:
+        raise ValueError(f"arms: columns {missing} are missing")
+    rows = []
+    for study, table in arms[arms["endpoint"] == endpoint].groupby("study", sort=False):
+        wild = table[table["arm"] == "wt"]
+        deleted = table[table["arm"].isin(DELETED_ARMS)]
+        if len(wild) != 1 or deleted.empty or len(wild) + len(deleted) != len(table):
+            raise ValueError(
+                f"study {study}, {endpoint}: expected one wild-type and one or more deleted arms, "
+                f"got {', '.join(table['arm'])}"
+            )
+        if table["role"].eq("no-precision").any():
+            continue
+        exposed, reference = _merged(deleted), _merged(wild)
+        effect, basis = _effect(
+            exposed, reference, _exact_p(wild["p_printed"].iloc[0]), endpoint, precision
+        )
+        if effect is None:
+            continue
+        first = table.iloc[0]
+        rows.append(
+            {
+                **{c: first.get(c) for c in _CARRIED},
+                "n_deleted": exposed["n"],
+                "n_wild_type": reference["n"],
+                "deleted_pct": exposed["estimate_pct"],
+                "wild_type_pct": reference["estimate_pct"],
+                **_as_ratio(effect),
+                "basis": BASIS[basis],
+                "role": first["role"],
+                "why": first.get("why"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_CARRIED = (
+    "study", "label", "source", "population", "age_group", "ph", "endpoint", "horizon_years",
+)  # fmt: skip
+
+
+def printed_effect(row: Any, *, endpoint: str | None = None) -> dict[str, Any]:
+    """Return a printed ratio as a row beside those of `study_effects`.
+
+    Parameters
+    ----------
+    row : mapping
+        ``effect`` with ``ci_low`` and ``ci_high``, or with an exact ``p_printed``, and the
+        descriptive columns of the effects table.
+
+    Raises
+    ------
+    ValueError
+        If the ratio has neither an interval nor an exact P value.
+    """
+    if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
+        effect, basis = log_hr_from_ci(row["effect"], row["ci_low"], row["ci_high"]), "hr"
+    elif (p := _exact_p(row["p_printed"])) is not None:
+        effect = log_hr_from_p(p, hr=row["effect"])
+        basis = "median" if "median" in str(row["model"]) else "p"
+    else:
+        raise ValueError(f"{row['report']}: a ratio needs an interval or an exact P value")
+    n, deleted = row.get("n"), row.get("n_deleted")
+    return {
+        "study": row["report"],
+        **{c: row.get(c) for c in ("label", "source", "population", "age_group", "ph")},
+        "endpoint": endpoint or row["endpoint"],
+        "horizon_years": np.nan,
+        "n_deleted": deleted,
+        "n_wild_type": n - deleted if pd.notna(n) and pd.notna(deleted) else np.nan,
+        "deleted_pct": np.nan,
+        "wild_type_pct": np.nan,
+        **_as_ratio(effect),
+        "basis": BASIS[basis],
+        "role": row["role"],
+        "why": row["why"],
+    }
+
+
+def sharpest_null(n_deleted: int, n_wild_type: int) -> Effect:
+    r"""Return "no effect" with the greatest precision that two groups of this size allow.
+
+    With *d* events in a group, :math:`\operatorname{var}(\ln HR)\approx 1/d_1+1/d_0`, and no group
+    can have more events than patients. A report of "no impact" without a number, entered like
+    this, weighs at least as much against an effect as the real one can.
+
+    Raises
+    ------
+    ValueError
+        If a group is empty.
+    """
+    if min(n_deleted, n_wild_type) < 1:
+        raise ValueError(f"groups of {n_deleted} and {n_wild_type}: both need patients")
+    return Effect(0.0, math.sqrt(1 / n_deleted + 1 / n_wild_type))
+
+
+def pool(
+    effects: pd.DataFrame,
+    *,
+    method: Literal["REML", "DL"] = "REML",
+    knapp_hartung: bool = True,
+) -> MetaAnalysis:
+    """Return the random-effects meta-analysis of rows of `study_effects`.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        ``log_hr``, ``std_error``, ``label``; the number of patients is the sum of the groups where
+        both are known for every study.
+    """
+    sizes = effects[["n_deleted", "n_wild_type"]].to_numpy(dtype=float)
+    n = int(sizes.sum()) if np.isfinite(sizes).all() else None
+    return random_effects(
+        effects["log_hr"].to_numpy(float),
+        effects["std_error"].to_numpy(float),
+        list(effects["label"]),
+        method=method,
+        knapp_hartung=knapp_hartung,
+        n=n,
+    )
+
+
+def leave_one_out(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the pooled effect without each study in turn: ``without, value, ci_low, ci_high``."""
+    rows = []
+    for i in range(len(effects)):
+        pooled = pool(effects.drop(index=effects.index[i])).pooled
+        rows.append((effects["label"].iloc[i], pooled.value, pooled.ci_low, pooled.ci_high))
+    return pd.DataFrame(rows, columns=["without", "value", "ci_low", "ci_high"])
+
+
+def _merged(arms: pd.DataFrame) -> dict[str, Any]:
+    """Return one arm, or several merged by their numbers of patients."""
+    if len(arms) == 1:
+        return dict(arms.iloc[0])
+    n = arms["n"].to_numpy(dtype=float)
+    share = n / n.sum()
+    error = arms["se_pct"].to_numpy(dtype=float)
+    return {
+        **dict(arms.iloc[0]),
+        "n": n.sum(),
+        "estimate_pct": float(share @ arms["estimate_pct"].to_numpy(dtype=float)),
+        "se_pct": float(math.sqrt(((share * error) ** 2).sum())),
+        "ci_low_pct": np.nan,
+        "ci_high_pct": np.nan,
+    }
+
+
+def _effect(
+    exposed: dict[str, Any],
+    reference: dict[str, Any],
+    p: float | None,
+    endpoint: str,
+    precision: Precision,
+) -> tuple[Effect | None, str]:
+    arms = (exposed, reference)
+    level = [a["estimate_pct"] / 100 for a in arms]
+    if endpoint == "CIR":
+        level = [1 - v for v in level]
+    counted = all(pd.notna(a["n"]) for a in arms)
+    n = tuple(int(a["n"]) for a in arms) if counted else None
+    if counted and precision != "printed":
+        assert n is not None
+        halves = tuple(max(1, v // 2) for v in n)
+        use = halves if precision == "half counts" else n
+        return log_hr_from_survival_at(*level, n=(use[0], use[1])), "n"
+    if all(pd.notna(a["se_pct"]) for a in arms):
+        se = tuple(a["se_pct"] / 100 for a in arms)
+        return log_hr_from_survival_at(*level, se=(se[0], se[1])), "se"
+    if all(pd.notna(a["ci_low_pct"]) for a in arms):
+        ci = [(a["ci_low_pct"] / 100, a["ci_high_pct"] / 100) for a in arms]
+        if endpoint == "CIR":
+            ci = [(1 - high, 1 - low) for low, high in ci]
+        return log_hr_from_survival_at(*level, ci=(ci[0], ci[1])), "ci"
+    # A P value over more than two arms is no P value of the merged contrast.
+    if p is not None and exposed["arm"] == "del":
+        return log_hr_from_survival_at(*level, p=p), "p"
+    if n is not None:
+        return log_hr_from_survival_at(*level, n=(n[0], n[1])), "n"
+    return None, "n"
+
+
+def _exact_p(printed: Any) -> float | None:
+    """Return a printed P value, or None where it is missing or only a bound."""
+    if printed is None or (isinstance(printed, float) and math.isnan(printed)):
+        return None
+    text = str(printed).strip()
+    return float(text) if re.fullmatch(r"0?\.\d+", text) else None
+
+
+def _as_ratio(effect: Effect) -> dict[str, float]:
+    half = float(stats.norm.isf(0.025)) * effect.std_error
+    return {
+        "log_hr": effect.value,
+        "std_error": effect.std_error,
+        "value": math.exp(effect.value),
+        "ci_low": math.exp(effect.value - half),
+        "ci_high": math.exp(effect.value + half),
+    }
+
+
+# ----------------------------------------------------------------------- the band in a karyotype
+
+_MONOSOMY = re.compile(r"(?:^|[,/\[\]\s])-7(?=[,/\[\]\s]|$)")
+_ISOCHROMOSOME = re.compile(r"(\+?)i\(7\)\(q10\)")
+_ISODICENTRIC = re.compile(r"(\+?)idic\(7\)\(p([\d.]+)")
+_DELETION = re.compile(r"del\(7\)\(p([\d.]+)(?:p([\d.]+))?\)")
+_DICENTRIC = re.compile(r"dic\((?:7;[\dXY]+\)\(p([\d.]+)|[\dXY]+;7\)\([pq][\d.]*;p([\d.]+))")
+_ADDED = re.compile(r"add\(7\)\(p([\d.]+)")
+_NORMAL = re.compile(r"46,X[XY]\[\d+\]")
+
+
+def band_lost(karyotype: pd.Series) -> pd.Series:
+    """Return 1.0 where a karyotype shows that one copy of band 7p12 is lost, by its breakpoints.
+
+    Stricter than a search for words: an isochromosome 7q that is gained beside two normal
+    chromosomes 7 (``+i(7)(q10)``) loses nothing, and ``del(7)(p13p22)`` ends above the band.
+    Wider in one way: material added at 7p11 or 7p12 replaces what lay beyond. A clone in any cell
+    counts; breakpoints within 7p12 itself count as lost, since the text cannot tell.
+
+    Parameters
+    ----------
+    karyotype : Series of str
+        ISCN texts; missing where none was made.
+
+    Returns
+    -------
+    Series of float
+        1.0, 0.0 or NaN (no karyotype).
+    """
+    found = [float(_band_lost(t)) if isinstance(t, str) else np.nan for t in karyotype]
+    return pd.Series(found, index=karyotype.index, name="band_7p12_lost")
+
+
+def _band_lost(text: str) -> bool:
+    if _MONOSOMY.search(text):
+        return True
+    if any(m[1] == "" for m in _ISOCHROMOSOME.finditer(text)):
+        return True
+    terminal: Iterable[str] = [
+        *(m[2] for m in _ISODICENTRIC.finditer(text) if m[1] == ""),
+        *(m[1] or m[2] for m in _DICENTRIC.finditer(text)),
+        *(m[1] for m in _ADDED.finditer(text)),
+        *(m[1] for m in _DELETION.finditer(text) if m[2] is None),
+    ]
+    if any(_band(b) <= 12 for b in terminal):
+        return True
+    inside = [(_band(m[1]), _band(m[2])) for m in _DELETION.finditer(text) if m[2]]
+    return any(min(pair) <= 12 <= max(pair) for pair in inside)
+
+
+def _band(breakpoint: str) -> int:
+    """Return the band of a breakpoint such as ``11.2`` as the number 11."""
+    return int(breakpoint.split(".")[0])
+
+
+def normal_karyotype(karyotype: pd.Series) -> pd.Series:
+    """Return 1.0 where all cells were normal (``46,XX[20]``), 0.0 otherwise, NaN without one.
+
+    A normal karyotype in leukaemia often means that the leukaemic cells did not divide, so it says
+    little about their chromosomes.
+    """
+    text = karyotype.str.replace(" ", "")
+    normal = text.str.fullmatch(_NORMAL).astype(float)
+    return normal.where(karyotype.notna())
