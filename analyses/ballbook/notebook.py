@@ -250,10 +250,23 @@ class Page:
         self.gates_found.append(gate)
         return gate
 
-    def judge(self, claim: str, estimate: str, *, misprint: str | None = None) -> Verdict:
-        """Judge a claim by a recorded estimate, keep the verdict, and return it."""
+    def judge(
+        self,
+        claim: str,
+        estimate: str,
+        *,
+        misprint: str | None = None,
+        other_patients: bool = False,
+    ) -> Verdict:
+        """Judge a claim by a recorded estimate, keep the verdict, and return it.
+
+        `misprint` and `other_patients` as in `claims.judge`.
+        """
         verdict = claims.judge(
-            self._claim(claim), self.estimates_by_id[estimate], misprint=misprint
+            self._claim(claim),
+            self.estimates_by_id[estimate],
+            misprint=misprint,
+            other_patients=other_patients,
         )
         return self._keep(verdict)
 
@@ -344,9 +357,6 @@ class Page:
         )
 
     def _provenance(self) -> dict[str, Any]:
-        data: dict[str, dict[str, str]] = {}
-        for id in self.meta.get("data", []):
-            data[id] = {f.name: f.sha256 for f in catalog.entry(id).files}
         return {
             "started": self._start.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds": round(time.perf_counter() - self._started, 2),
@@ -354,7 +364,7 @@ class Page:
             "library_sha256": library_sha256(),
             "notebook_sha256": str(self.meta["sha256"]),
             "lock_sha256": sha256(paths.root() / "env" / "lock.txt"),
-            "data": data,
+            "data": {id: catalog.hashes(id) for id in self.meta.get("data", [])},
             "seed": self.seed,
             "python": platform.python_version(),
             "packages": {name: version(name) for name in SHOWN_PACKAGES},

@@ -80,8 +80,7 @@ def run(
         values["cohort"] = str(Path(values["cohort"]).expanduser().resolve())
         read_cohort(values["cohort"])
     for id in analysis.meta["data"]:
-        for file in catalog.entry(id).files:
-            catalog.fetch(id, file.name)
+        catalog.get(id)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(target)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))

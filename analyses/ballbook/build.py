@@ -1,0 +1,208 @@
+"""Build the book: run what changed, put pages, prose and results together, render strictly.
+
+The workflow (``analyses/Snakefile``) decides what to run. Here is what it calls: `make_page` for
+each analysis, then `render`, which stages ``build/source`` and calls Jupyter Book with warnings as
+errors. The result is one folder, ``build/html``, that opens from disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from ballbook import analyses, catalog, claims, paths, recorded, render as parts, run
+from ballbook.ledger import ledger
+from ballbook.notebook import write_csv, write_json
+
+DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
+
+
+class StrictBuildFailed(RuntimeError):
+    """The book has a warning, a traceback or a dead link."""
+
+
+def build(*, cores: int = 2) -> Path:
+    """Run the workflow and return the page at which the book opens.
+
+    Raises
+    ------
+    RunFailed
+        If a notebook fails or the book does not build without a warning.
+    """
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(paths.analyses() / "Snakefile"),
+        "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete", "--quiet",
+        "--nolock",
+    ]  # fmt: skip
+    if subprocess.run(command, check=False).returncode:
+        raise run.RunFailed("the book was not built; the reason stands above")
+    return paths.build() / "html" / "index.html"
+
+
+def make_page(slug: str) -> Path:
+    """Run an analysis for the book, or use its recorded run where its data cannot be had."""
+    target = paths.build() / "runs" / slug
+    try:
+        run.run(slug)
+        click.echo(f"{slug}: run")
+    except catalog.Unavailable as error:
+        click.echo(f"{slug}: recorded run ({str(error).splitlines()[0]})")
+        recorded.use(slug, target)
+    return target
+
+
+def render() -> Path:
+    """Stage and render the book from the runs in ``build/runs``.
+
+    Returns
+    -------
+    Path
+        ``build/html``.
+
+    Raises
+    ------
+    StrictBuildFailed
+        With the warnings, tracebacks or missing files that were found.
+    """
+    source = paths.build() / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(paths.book(), source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(paths.root() / "_config.yml", source / "_config.yml")
+    extra = paths.build() / "extra"
+    shutil.rmtree(extra, ignore_errors=True)
+    for slug in analyses.slugs():
+        stage_page(slug, source, extra)
+    generated(source, extra)
+    work = paths.build() / "jupyter-book"
+    shutil.rmtree(work, ignore_errors=True)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "jupyter-book"), "build", str(source),
+            "--path-output", str(work), "-W", "--keep-going", "--quiet",
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    html = work / "_build" / "html"
+    if done.returncode or not (html / "index.html").is_file():
+        said = (done.stdout + done.stderr).splitlines()
+        notable = [line for line in said if re.search("WARNING|ERROR|Error", line)] or said[-30:]
+        raise StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
+    shutil.copytree(extra, html, dirs_exist_ok=True)
+    tidy(html)
+    target = paths.build() / "html"
+    run.replace_folder(html, target)
+    return target
+
+
+def stage_page(slug: str, source: Path, extra: Path) -> None:
+    """Put an executed notebook into the book's source and its downloads beside the book."""
+    found = paths.build() / "runs" / slug
+    analysis = analyses.find(slug)
+    notebook = json.loads((found / "notebook.ipynb").read_text(encoding="utf8"))
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                raise StrictBuildFailed(f"{slug} holds a traceback: {output['ename']}")
+            html = "".join(output.get("data", {}).get("text/html", ""))
+            if html:
+                output["data"]["text/html"] = DOWNLOADS.sub(rf'href="../runs/{slug}/\1"', html)
+    folder = source / analysis.chapter
+    folder.mkdir(exist_ok=True)
+    (folder / f"{slug}.ipynb").write_text(json.dumps(notebook), encoding="utf8")
+    for name in ("figures", "tables"):
+        shutil.copytree(found / name, extra / "runs" / slug / name)
+    shutil.copy2(found / "results.json", extra / "runs" / slug / "results.json")
+
+
+def generated(source: Path, extra: Path) -> None:
+    """Write the pages and parts that come from results, claims and the catalogue."""
+    folder = source / "_generated"
+    folder.mkdir(exist_ok=True)
+    (folder / "findings.md").write_text(findings_board(), encoding="utf8")
+    (source / "data.md").write_text(data_page(), encoding="utf8")
+    frame = ledger()
+    write_csv(frame, extra / "ledger.csv")
+    write_json(frame.astype(object).where(frame.notna(), None).to_dict("records"), extra / "ledger.json")
+
+
+def raw(html: str) -> str:
+    """Return HTML as a block of a Markdown page."""
+    return f"```{{raw}} html\n{html}\n```\n"
+
+
+def findings_board() -> str:
+    """Return the board of the landing page: finding, published, ours, data, verdict, link."""
+    rows: list[dict[str, Any]] = []
+    known = claims.read()
+    for slug in analyses.slugs():
+        analysis = analyses.find(slug)
+        file = paths.build() / "runs" / slug / "results.json"
+        results = json.loads(file.read_text(encoding="utf8"))
+        for i, verdict in enumerate(run.headline(analysis.meta, results)):
+            link = f'<a href="{analysis.chapter}/{slug}.html">{analysis.meta["title"]}</a>'
+            rows.append(
+                {
+                    "Finding": parts.Raw(link) if i == 0 else parts.Raw(f'<span class="bb-again">{link}</span>'),
+                    "Published": f"{known[verdict.claim].statement} {verdict.published}",
+                    "Ours": verdict.recomputed,
+                    "Data": parts.tier_pill(verdict.tier),
+                    "Verdict": parts.verdict_pill(verdict.verdict),
+                }
+            )
+    frame = pd.DataFrame(rows, columns=["Finding", "Published", "Ours", "Data", "Verdict"])
+    return raw(parts.table(frame))
+
+
+def data_page() -> str:
+    """Return the page of the data catalogue."""
+    lines = [
+        "# Data\n",
+        "Every data set behind the book, as `data/catalog.yml` holds it. Files are looked for in "
+        "the folder that `BALLBOOK_DATA` names, then in the cache, then at their public address; "
+        "the SHA-256 decides in each case.\n",
+    ]
+    for entry in catalog.entries():
+        cited = f" {{cite:p}}`{','.join(entry.citation)}`" if entry.citation else ""
+        lines.append(f"({entry.id})=\n## {entry.title}\n")
+        lines.append(raw(parts.tier_pill(entry.tier)))
+        lines.append(f"`{entry.id}`{cited}. {entry.about.strip()}\n")
+        lines.append(f"Licence: {entry.licence}. {entry.terms.strip()}\n")
+        frame = pd.DataFrame(
+            {
+                "File": [f.name for f in entry.files],
+                "Bytes": [f.size for f in entry.files],
+                "SHA-256": [
+                    parts.Raw(f'<code title="{f.sha256}">{f.sha256[:16]}</code>') for f in entry.files
+                ],
+                "Address": [
+                    parts.Raw(f'<a href="{f.url}">{f.path.rsplit("/", 1)[-1]}</a>')
+                    if f.url
+                    else "in the repository"
+                    for f in entry.files
+                ],
+            }
+        )
+        lines.append(raw(parts.table(frame)))
+    return "\n".join(lines)
+
+
+def tidy(html: Path) -> None:
+    """Drop what a reader does not need, and check that no traceback is in any page."""
+    for name in (".doctrees", "_sources", ".buildinfo", "objects.inv"):
+        shutil.rmtree(html / name, ignore_errors=True)
+        (html / name).unlink(missing_ok=True)
+    guilty = [
+        str(page.relative_to(html))
+        for page in html.rglob("*.html")
+        if "Traceback (most recent call last)" in page.read_text(encoding="utf8")
+    ]
+    if guilty:
+        raise StrictBuildFailed(f"a traceback stands in {', '.join(guilty)}")

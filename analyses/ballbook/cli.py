@@ -1,0 +1,314 @@
+"""The command line: ``ballbook``.
+
+Exit codes: 0 done, 1 the run failed, 2 the input was refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ballbook import __version__
+
+FAILED, REFUSED = 1, 2
+
+
+def explained(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the library's own errors into one message and the exit code that fits."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from ballbook.analyses import UnknownAnalysis
+        from ballbook.catalog import CatalogError, Unavailable
+        from ballbook.claims import InvalidClaims
+        from ballbook.cohort import InvalidCohort
+        from ballbook.parameters import InvalidParameters
+        from ballbook.run import NotEmpty, RunFailed
+
+        refused = (
+            UnknownAnalysis,
+            CatalogError,
+            InvalidParameters,
+            InvalidCohort,
+            InvalidClaims,
+            NotEmpty,
+        )
+        try:
+            return command(*args, **kwargs)
+        except refused as error:
+            click.echo(str(error.args[0] if error.args else error), err=True)
+            sys.exit(REFUSED)
+        except (RunFailed, Unavailable) as error:
+            click.echo(str(error), err=True)
+            sys.exit(FAILED)
+
+    return wrapper
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """An executable evidence book for B-cell acute lymphoblastic leukaemia."""
+
+
+@main.command("list")
+@explained
+def list_() -> None:
+    """List the analyses, one line each."""
+    from ballbook.analyses import find, slugs
+
+    for slug in slugs():
+        click.echo(f"{slug:28} {find(slug).meta['finding']}")
+
+
+@main.command()
+@click.argument("analysis")
+@explained
+def describe(analysis: str) -> None:
+    """Show parameters, data, claims and estimate ids of ANALYSIS."""
+    from ballbook import claims, recorded
+    from ballbook.analyses import find
+
+    found = find(analysis)
+    click.echo(f"{found.meta['title']}\n{found.meta['finding']}\n")
+    click.echo("Parameters")
+    for p in found.parameters:
+        click.echo(f"  {p.name}: {p.type} = {p.default!r}\n      {p.help}")
+    click.echo("\nData\n  " + "\n  ".join(found.meta["data"] or ["published tables only"]))
+    click.echo("\nClaims")
+    for claim in claims.of_analysis(analysis):
+        click.echo(f"  {claim.id}: {claim.statement} [{claim.shown}]")
+    if results := recorded.results(analysis):
+        click.echo("\nEstimates")
+        for e in results["estimates"]:
+            click.echo(f"  {e['id']}: {e['label']}")
+
+
+@main.group()
+def data() -> None:
+    """Data sets: list, get, verify."""
+
+
+@data.command("list")
+@explained
+def data_list() -> None:
+    """List the data sets, with tier, licence and whether they are at hand."""
+    from ballbook import catalog
+
+    for row in catalog.status():
+        click.echo(f"{row.id:24} {row.tier:10} {row.size / 1e6:6.1f} MB  {row.state:18} {row.licence}")
+
+
+@data.command("get")
+@click.argument("ids", nargs=-1)
+@explained
+def data_get(ids: tuple[str, ...]) -> None:
+    """Get the data sets IDS, or all; say which cannot be had."""
+    from ballbook import catalog
+
+    missing = []
+    for entry in [catalog.entry(i) for i in ids] or catalog.entries():
+        try:
+            catalog.get(entry.id)
+            click.echo(f"{entry.id}: at hand")
+        except catalog.Unavailable as error:
+            missing.append(entry.id)
+            click.echo(f"{entry.id}: not at hand")
+            if ids:
+                click.echo(str(error), err=True)
+    if missing and not ids:
+        click.echo(
+            f"{len(missing)} not at hand: their pages will show recorded runs. "
+            f"`ballbook data get {missing[0]}` says why."
+        )
+    if missing and ids:
+        sys.exit(FAILED)
+
+
+@data.command("verify")
+@click.argument("ids", nargs=-1)
+@explained
+def data_verify(ids: tuple[str, ...]) -> None:
+    """Check the SHA-256 of the files at hand of IDS, or of all data sets."""
+    from ballbook import catalog
+
+    rows = [row for i in ids or [None] for row in catalog.verify(i)]
+    for row in rows:
+        click.echo(f"{row.state:7} {row.id} {row.name}" + (f" {row.path}" if row.path else ""))
+        if row.state == "wrong":
+            click.echo(f"        expected {row.expected}\n        found    {row.found}")
+    sys.exit(FAILED if any(row.state == "wrong" for row in rows) else 0)
+
+
+@main.command()
+@click.argument("analysis")
+@click.option("--cohort", required=True, help="Your cohort: a table or a folder of tables.")
+@explained
+def check(analysis: str, cohort: str) -> None:
+    """Check whether a cohort file can be read, without running ANALYSIS."""
+    from ballbook.analyses import find
+    from ballbook.cohort import read_cohort
+
+    find(analysis)
+    found = read_cohort(cohort)
+    click.echo(f"{len(found.patients)} patients, no problem found.")
+
+
+@main.command()
+@click.argument("analysis")
+@explained
+def template(analysis: str) -> None:
+    """Print the header of a cohort file for ANALYSIS, and what each column holds."""
+    import yaml
+
+    from ballbook import paths
+    from ballbook.analyses import find
+
+    find(analysis)
+    for name in ("patients", "outcomes", "mrd"):
+        file = paths.data() / "dictionaries" / f"{name}.yml"
+        columns = yaml.safe_load(file.read_text(encoding="utf8"))["columns"]
+        click.echo(f"# {name}.csv\n{','.join(c['name'] for c in columns)}")
+        for c in columns:
+            click.echo(f"#   {c['name']}: {c['help']}")
+
+
+def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return ``k=v`` texts as a dictionary.
+
+    Raises
+    ------
+    InvalidParameters
+        Listing every text without an equals sign and every name given twice.
+    """
+    from ballbook.parameters import InvalidParameters
+
+    problems = [f"{p!r}: expected name=value" for p in pairs if "=" not in p]
+    names = [p.partition("=")[0].strip() for p in pairs if "=" in p]
+    problems += [f"{n} is given twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    if problems:
+        raise InvalidParameters(problems)
+    return {n: p.partition("=")[2] for n, p in zip(names, pairs, strict=True)}
+
+
+@main.command()
+@click.argument("analysis")
+@click.option("--cohort", help="Your cohort: a table or a folder of tables.")
+@click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A parameter.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the outputs.")
+@click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
+@explained
+def run(
+    analysis: str,
+    cohort: str | None,
+    parameter: tuple[str, ...],
+    out: Path | None,
+    min_count: int | None,
+) -> None:
+    """Run ANALYSIS and write its report, results, figures and tables."""
+    from ballbook.run import run as execute
+
+    given: dict[str, Any] = dict(assignments(parameter))
+    if cohort is not None:
+        given["cohort"] = cohort
+    if min_count is not None:
+        given["min_count"] = min_count
+    folder = execute(analysis, parameters=given, out=out)
+    results = json.loads((folder / "results.json").read_text(encoding="utf8"))
+    click.echo(f"{results['summary']}\n{folder / 'report.html'}")
+
+
+@main.command()
+@click.argument("analysis")
+@click.argument("grid", nargs=-1, required=True, metavar="NAME=VALUE,VALUE...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all runs.")
+@explained
+def sweep(analysis: str, grid: tuple[str, ...], out: Path) -> None:
+    """Run ANALYSIS over every combination of the GRID and join the estimates in one CSV."""
+    import pandas as pd
+
+    from ballbook.analyses import find
+    from ballbook.notebook import write_csv
+    from ballbook.parameters import resolve
+    from ballbook.run import run as execute
+
+    axes = {name: values.split(",") for name, values in assignments(grid).items()}
+    points = [dict(zip(axes, p, strict=True)) for p in itertools.product(*axes.values())]
+    for point in points:
+        resolve(find(analysis).parameters, point)
+    rows = []
+    with click.progressbar(points, label=analysis, file=sys.stderr) as bar:
+        for i, point in enumerate(bar):
+            folder = execute(analysis, parameters=point, out=out / f"{i:03d}")
+            results = json.loads((folder / "results.json").read_text(encoding="utf8"))
+            rows += [{"run": i, **point, **e} for e in results["estimates"]]
+    write_csv(pd.DataFrame(rows), out / "estimates.csv")
+    click.echo(str(out / "estimates.csv"))
+
+
+@main.command()
+@click.option("--cores", type=int, default=2, show_default=True, help="Notebooks run at once.")
+@explained
+def build(cores: int) -> None:
+    """Run all notebooks that changed and render the book."""
+    from ballbook.build import build as make
+
+    click.echo(f"The book is at {make(cores=cores)}")
+
+
+@main.command(hidden=True)
+@click.argument("analysis")
+@explained
+def page(analysis: str) -> None:
+    """Run ANALYSIS for the book, or take its recorded run where its data cannot be had."""
+    from ballbook.build import make_page
+
+    make_page(analysis)
+
+
+@main.command(hidden=True)
+@explained
+def render() -> None:
+    """Render the book from the pages made so far."""
+    from ballbook.build import render as make
+
+    make()
+
+
+@main.command(hidden=True)
+@click.argument("analyses", nargs=-1)
+@explained
+def record(analyses: tuple[str, ...]) -> None:
+    """Keep the latest runs of ANALYSES in data/recorded for builds without the open data."""
+    from ballbook import recorded
+    from ballbook.analyses import slugs
+
+    for slug in analyses or slugs():
+        click.echo(str(recorded.keep(slug)))
+
+
+@main.command()
+@click.option("--format", "form", type=click.Choice(["md", "csv", "json"]), default="md")
+@explained
+def ledger(form: str) -> None:
+    """Print every claim with its verdict from the latest runs."""
+    from ballbook.ledger import ledger as collect
+
+    frame = collect()
+    if form == "json":
+        click.echo(frame.to_json(orient="records", indent=1))
+    elif form == "csv":
+        click.echo(frame.to_csv(index=False), nl=False)
+    else:
+        click.echo(frame[["id", "published", "recomputed", "tier", "verdict"]].to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
