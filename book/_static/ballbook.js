@@ -1,0 +1,84 @@
+// Tables sort by a click on a column's head, and tables of class bb-filter get a search box.
+(() => {
+  "use strict";
+
+  const text = (cell) => cell.textContent.trim();
+
+  // The exact value where there is one, else a number read from the text, else the text.
+  const key = (cell) => {
+    const raw = cell.dataset.value ?? text(cell);
+    const number = Number(raw.replace(/[\s,%\u2009\u00a0]/g, "").replace("\u2212", "-"));
+    if (raw !== "" && !Number.isNaN(number)) return number;
+    const leading = /^[<>≥≤=\sP]*([-\u2212]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)/i.exec(raw);
+    return leading ? Number(leading[1].replace(/,/g, "").replace("\u2212", "-")) : raw;
+  };
+  const missing = (cell) => /^[\u2013-]?$/.test(text(cell)) && !cell.dataset.value;
+
+  const sort = (table, column, direction) => {
+    const rows = [...table.tBodies[0].rows];
+    const cells = new Map(rows.map((row) => [row, row.cells[column]]));
+    const numeric = rows.every((row) => missing(cells.get(row)) || typeof key(cells.get(row)) === "number");
+    const compare = (a, b) => (numeric ? key(a) - key(b) : text(a).localeCompare(text(b), "en", { numeric: true }));
+    rows.sort((a, b) => {
+      const [x, y] = [cells.get(a), cells.get(b)];
+      // What is missing stays last in both directions.
+      if (missing(x) || missing(y)) return missing(x) - missing(y);
+      return direction * compare(x, y);
+    });
+    table.tBodies[0].append(...rows);
+  };
+
+  const sortable = (table) => {
+    const heads = [...table.tHead.rows[0].cells];
+    if (table.tBodies[0].rows.length < 2) return;
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "bb-sort";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        sort(table, column, up ? 1 : -1);
+      });
+    });
+  };
+
+  const filterable = (table) => {
+    const box = document.createElement("input");
+    box.type = "search";
+    box.className = "bb-filter-box";
+    box.placeholder = "Filter rows";
+    box.setAttribute("aria-label", "Filter the rows of this table");
+    table.closest(".bb-scroll").before(box);
+    box.addEventListener("input", () => {
+      const wanted = box.value.toLowerCase();
+      for (const row of table.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+  };
+
+  // A box that scrolls must be reachable from the keyboard.
+  const reachable = () => {
+    for (const box of document.querySelectorAll(".bb-scroll")) {
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      if (scrolls) {
+        box.tabIndex = 0;
+        box.setAttribute("role", "group");
+        box.setAttribute("aria-label", "Scrolls sideways");
+      } else {
+        for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
+      }
+    }
+  };
+
+  const start = () => {
+    document.querySelectorAll("table.bb-sortable").forEach(sortable);
+    document.querySelectorAll("table.bb-filter").forEach(filterable);
+    reachable();
+    addEventListener("resize", reachable);
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
