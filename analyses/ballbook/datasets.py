@@ -76,7 +76,7 @@ LOSS_7P = ("monosomy_7", "del_7p", "dic_7p", "iso_7q")
 
 # AFF1 lies at 4q21: a t(4;11) through 4q1 or 4p joins something else.
 KMT2A_PARTNERS: dict[str, str] = {
-    "AFF1": r"t\((?:\d+;)?4;11\)(?!\((?:q1|p))",
+    "AFF1": r"t\(4;11\)(?!\((?:q1|p))|t\(\d+;4;11\)",
     "MLLT1": r"t\(11;19\)\(q23;p13(?:\.3)?\)",
     "MLLT3": r"t\(9;11\)\(p2",
     "AFDN": r"t\(6;11\)",
@@ -436,7 +436,7 @@ def _partner_from_fusions(patients: pd.DataFrame) -> pd.Series:
 
 def _krali_clinical() -> pd.DataFrame:
     book = _unzip(catalog.fetch("krali-2023", "clinical"), ".xlsx")
-    raw = pd.read_excel(book, dtype=str, keep_default_na=False)
+    raw = pd.read_excel(book, header=1, dtype=str, keep_default_na=False)
     raw.columns = raw.columns.str.strip()
     return raw
 
