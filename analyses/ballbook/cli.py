@@ -28,7 +28,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.analyses import UnknownAnalysis
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
-        from ballbook.cohort import InvalidCohort
+        from ballbook import cohort
         from ballbook.parameters import InvalidParameters
         from ballbook.run import NotEmpty, RunFailed
 
@@ -36,7 +36,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             UnknownAnalysis,
             CatalogError,
             InvalidParameters,
-            InvalidCohort,
+            getattr(cohort, "InvalidCohort", CatalogError),
             InvalidClaims,
             NotEmpty,
         )
