@@ -37,9 +37,7 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
     """Write a display formula, one row for each part set off by a blank line."""
     self.body.append(self.starttag(node, "div", CLASS="bb-math-block"))
     if node["number"]:
-        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
-        self.add_permalink_ref(node, "Link to this equation")
-        self.body.append("</span>")
+        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})</span>')
     for part in node.astext().split("\n\n"):
         if part.strip():
             rows = r"\\" in part and r"\begin" not in part

@@ -46,6 +46,14 @@
     });
   };
 
+  // The boards of answers are stacked on a phone, where each cell needs the name of its column.
+  const label = (table) => {
+    const names = [...table.tHead.rows[0].cells].map(text);
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.label = names[column]));
+    }
+  };
+
   const filterable = (table) => {
     const box = document.createElement("input");
     box.type = "search";
@@ -74,6 +82,7 @@
   };
 
   const start = () => {
+    document.querySelectorAll(".bb-answer table, .bb-board table").forEach(label);
     document.querySelectorAll("table.bb-sortable").forEach(sortable);
     document.querySelectorAll("table.bb-filter").forEach(filterable);
     reachable();
