@@ -91,9 +91,9 @@ def convert_scalar(kind: str, given: Any) -> Any:
         if isinstance(given, str) and INTEGER.fullmatch(given):
             return int(given)
         raise ValueError("a whole number without leading zeros, such as 7")
-    if isinstance(given, (int, float)) and math.isfinite(given):
-        return float(given)
     if isinstance(given, str) and DECIMAL.fullmatch(given) and re.search(r"\d", given):
+        given = float(given)
+    if isinstance(given, (int, float)) and math.isfinite(given):
         return float(given)
     raise ValueError("a finite number without leading zeros, such as 0.5")
 
@@ -129,9 +129,11 @@ def parse(source: str) -> list[Parameter]:
             raise ValueError(f"{name}: a help comment is needed on the same line")
         parameter = Parameter(name, annotation, ast.literal_eval(node.value), help_text, choices)
         try:
-            parameter.convert(parameter.default)
+            as_declared = parameter.convert(parameter.default)
         except ValueError as error:
             raise ValueError(f"{name}: the default should be {error}") from None
+        if type(as_declared) is not type(parameter.default):
+            raise ValueError(f"{name}: the default should be written as {annotation}")
         found.append(parameter)
     return found
 
