@@ -181,6 +181,7 @@ def finish(analysis: analyses.Analysis, executed: NotebookNode, work: Path) -> N
     from ballbook import report
 
     results = json.loads((work / "results.json").read_text(encoding="utf8"))
+    check_results(results)
     box = answer_box(analysis, results)
     for cell in executed.cells:
         cell.metadata = {"tags": tags_for_book(cell)} if cell.cell_type == "code" else {}
@@ -201,6 +202,25 @@ def finish(analysis: analyses.Analysis, executed: NotebookNode, work: Path) -> N
         cell["id"] = f"{analysis.slug[:40]}-{i:02d}"
     nbformat.write(executed, work / "notebook.ipynb")
     (work / "report.html").write_text(report.html(analysis.meta, executed), encoding="utf8")
+
+
+def check_results(results: Mapping[str, Any]) -> None:
+    """Check results against the contract of ``results.json``.
+
+    Raises
+    ------
+    RunFailed
+        Listing every place that breaks it.
+    """
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf8"))
+    problems = [
+        f"results.json: {error.json_path}: {error.message}"
+        for error in Draft202012Validator(schema).iter_errors(results)
+    ]
+    if problems:
+        raise RunFailed("\n".join(problems))
 
 
 def tags_for_book(cell: Any) -> list[str]:

@@ -1,0 +1,181 @@
+"""Running one notebook: outputs, determinism, refusal before a kernel, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CLAIM = """source: demo2026
+claims:
+- id: demo-mean
+  locator: Table 1
+  statement: The mean of the draws.
+  kind: mean
+  printed: "0.0"
+  value: 0.0
+  analysis: demo-page
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A checkout with one small analysis."""
+    folder = tmp_path / "home"
+    for name in ("analyses/kmt2a", "data/claims", "data/published", "env"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy2(ROOT / "tests/demo/demo-page.md", folder / "analyses/kmt2a")
+    shutil.copy2(ROOT / "data/catalog.yml", folder / "data")
+    shutil.copy2(ROOT / "env/lock.txt", folder / "env")
+    shutil.copytree(ROOT / "book", folder / "book")
+    (folder / "data/claims/demo2026.yml").write_text(CLAIM, encoding="utf8")
+    return folder
+
+
+def ballbook(home: Path, *args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line in that checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", "ballbook.cli", *args],
+        env={**os.environ, "BALLBOOK_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **kwargs,
+    )
+
+
+def without_clock(folder: Path) -> str:
+    """Return results.json without run time and date."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf8"))
+    del results["provenance"]["started"], results["provenance"]["seconds"]
+    return json.dumps(results)
+
+
+def test_a_run_writes_what_is_promised_and_twice_the_same(home: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for out in (first, second):
+        done = ballbook(home, "run", "demo-page", "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        assert "The mean is" in done.stdout
+    names = {p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file()}
+    assert names == {
+        "report.html",
+        "notebook.ipynb",
+        "results.json",
+        "provenance.json",
+        "figures/draws.svg",
+        "figures/draws.png",
+        "figures/draws.csv",
+        "tables/draws.csv",
+        "tables/estimates.csv",
+    }
+    assert without_clock(first) == without_clock(second)
+    for name in sorted(names - {"report.html", "notebook.ipynb"}):
+        if name not in {"results.json", "provenance.json"}:
+            assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    results = json.loads((first / "results.json").read_text(encoding="utf8"))
+    assert results["verdicts"][0]["verdict"] == "method-check"
+
+    report = (first / "report.html").read_text(encoding="utf8")
+    assert "<math" in report and "Chiaretti" in report and 'class="bb-answer"' in report
+    for outside in ("src=", "@import", "url(http"):
+        assert outside not in report
+    assert "<b>bold</b>" not in report and "<b>markup</b>" not in report
+    csv = (first / "tables/draws.csv").read_text(encoding="utf8")
+    assert "'=1+1" in csv
+
+
+def test_the_seed_matters(home: Path, tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        done = ballbook(
+            home, "run", "demo-page", "-p", f"seed={seed}", "--out", str(tmp_path / seed)
+        )
+        assert done.returncode == 0, done.stderr
+    assert without_clock(tmp_path / "1") != without_clock(tmp_path / "2")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["no-such-page"], "no analysis 'no-such-page'"),
+        (["demo-pages"], "Did you mean demo-page?"),
+        (["demo-page", "-p", "sed=3"], "did you mean seed?"),
+        (["demo-page", "-p", "seed=007"], "leading zeros"),
+        (["demo-page", "-p", "seed"], "name=value"),
+        (["demo-page", "-p", "seed=1", "-p", "seed=2"], "given twice"),
+        (["../kmt2a/demo-page"], "no analysis"),
+    ],
+)
+def test_input_is_refused_before_a_kernel_starts(
+    home: Path, tmp_path: Path, args: list[str], said: str
+) -> None:
+    out = tmp_path / "out"
+    done = ballbook(home, "run", *args, "--out", str(out))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf8")
+    done = ballbook(home, "run", "demo-page", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf8") == "mine"
+
+
+def test_a_failing_cell_keeps_the_earlier_run(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert ballbook(home, "run", "demo-page", "--out", str(out)).returncode == 0
+    before = (out / "results.json").read_bytes()
+    done = ballbook(home, "run", "demo-page", "-p", "mood=fails", "--out", str(out))
+    assert done.returncode == 1
+    assert "bad mood" in done.stderr
+    assert (out / "results.json").read_bytes() == before
+    assert list(tmp_path.glob(".*partial")) == []
+
+
+def test_a_killed_run_leaves_nothing_and_the_next_one_works(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ballbook.cli", "run", "demo-page", "-p", "mood=sleeps",
+         "--out", str(out)],
+        env={**os.environ, "BALLBOOK_HOME": str(home)}, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*.partial")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    assert ballbook(home, "run", "demo-page", "--out", str(out)).returncode == 0
+    assert list(tmp_path.glob(".out*")) == []
+
+
+def test_a_claim_without_a_verdict_fails_the_run(home: Path, tmp_path: Path) -> None:
+    file = home / "data/claims/demo2026.yml"
+    file.write_text(CLAIM + CLAIM.split("claims:\n")[1].replace("demo-mean", "demo-other"), "utf8")
+    done = ballbook(home, "run", "demo-page", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "claims without a verdict: demo-other" in done.stderr
+
+
+def test_describe_list_and_sweep(home: Path, tmp_path: Path) -> None:
+    assert "demo-page" in ballbook(home, "list").stdout
+    said = ballbook(home, "describe", "demo-page").stdout
+    assert "seed: int = 20260219" in said and "demo-mean" in said
+    out = tmp_path / "grid"
+    done = ballbook(home, "sweep", "demo-page", "seed=1,2", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = (out / "estimates.csv").read_text(encoding="utf8").splitlines()
+    assert len(rows) == 3
