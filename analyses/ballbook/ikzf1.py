@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ballbook.cohort import Cohort
+from ballbook.cox import cox, firth_cox
 from ballbook.meta_analysis import (
     Effect,
     MetaAnalysis,
@@ -31,6 +34,8 @@ from ballbook.meta_analysis import (
     log_hr_from_survival_at,
     random_effects,
 )
+from ballbook.results import Estimate, not_estimable
+from ballbook.survival import SurvivalCurve, kaplan_meier_by
 
 Precision = Literal["printed", "counts", "half counts"]
 
@@ -219,6 +224,22 @@ def pool(
     )
 
 
+def cautious_pool(effects: pd.DataFrame) -> MetaAnalysis:
+    """Return the REML pool with the wider of its Hartung-Knapp and normal intervals.
+
+    Where studies agree better than their errors allow, the Hartung-Knapp interval is narrower than
+    the normal one, which nobody should believe (Roever, Knapp, Friede, BMC Med Res Methodol
+    2015;15:99).
+    """
+    adjusted, normal = pool(effects), pool(effects, knapp_hartung=False)
+    return adjusted if _log_width(adjusted) >= _log_width(normal) else normal
+
+
+def _log_width(fit: MetaAnalysis) -> float:
+    assert fit.pooled.ci_low is not None and fit.pooled.ci_high is not None
+    return math.log(fit.pooled.ci_high / fit.pooled.ci_low)
+
+
 def leave_one_out(effects: pd.DataFrame) -> pd.DataFrame:
     """Return the pooled effect without each study in turn: ``without, value, ci_low, ci_high``."""
     rows = []
@@ -296,6 +317,86 @@ def _as_ratio(effect: Effect) -> dict[str, float]:
         "ci_low": math.exp(effect.value - half),
         "ci_high": math.exp(effect.value + half),
     }
+
+
+# ----------------------------------------------------------------------- a reader's own cohort
+
+
+@dataclass(frozen=True)
+class OutcomeByDeletion:
+    """One endpoint of a cohort by *IKZF1* deletion.
+
+    Attributes
+    ----------
+    steps : list of (label, n, why)
+        Who is counted.
+    curves : dict
+        Kaplan-Meier curves; empty where a group is too small to be shown.
+    hazard_ratio : Estimate
+        Deleted against not deleted; without a value, and with the reason, where a group or its
+        number of events is below the smallest count that may be shown.
+    note : str
+        What a reader should know of the numbers.
+    """
+
+    steps: list[tuple[Any, ...]]
+    curves: dict[str, SurvivalCurve]
+    hazard_ratio: Estimate
+    note: str
+
+
+def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> OutcomeByDeletion:
+    """Compare one endpoint of a cohort between patients with and without a deletion.
+
+    Cox regression with the deletion alone; Firth's penalty where a group has no events or so few
+    that the likelihood has no maximum.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        ``patients`` with ``ikzf1`` (``del`` or ``wt``), and outcomes.
+    endpoint : str
+    min_count : int
+        No group, and no number of events in a group, below this is shown or can be worked out.
+
+    Raises
+    ------
+    KeyError
+        Where the cohort has no such endpoint or no ``ikzf1``, saying what it has.
+    """
+    if "ikzf1" not in cohort.patients:
+        raise KeyError(f"{cohort.id} has no column ikzf1; it has {', '.join(cohort.patients)}")
+    timed = cohort.endpoint(endpoint)
+    table = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
+    steps: list[tuple[Any, ...]] = [
+        ("patients in the file", cohort.n),
+        (f"with {endpoint}", len(timed), f"no time or no event for {endpoint}"),
+        ("with IKZF1 status", len(table), "IKZF1 not known"),
+    ]
+    group = table["ikzf1"].map({"del": "IKZF1 deleted", "wt": "not deleted"})
+    sizes = group.value_counts()
+    events = table.groupby(group)["event"].sum()
+    names = ["not deleted", "IKZF1 deleted"]
+    least = max(min_count, 1)
+    if any(sizes.get(g, 0) < least for g in names):
+        reason = f"a group has fewer than {least} patients"
+        return OutcomeByDeletion(steps, {}, not_estimable("hazard-ratio", reason), reason)
+    entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
+    late = entry if entry is not None and entry.gt(0).any() else None
+    curves = kaplan_meier_by(table["time_months"], table["event"], group, entry=late)
+    curves = {g: curves[g] for g in names}
+    hidden = [g for g in names if 0 < events[g] < min_count]
+    if hidden:
+        reason = f"fewer than {min_count} events in a group"
+        return OutcomeByDeletion(steps, {}, not_estimable("hazard-ratio", reason), reason)
+    exposed = (table["ikzf1"] == "del").astype(float).to_frame("ikzf1")
+    ratio = cox(table["time_months"], table["event"], exposed, entry=late).hazard_ratio("ikzf1")
+    note = "Unadjusted."
+    if ratio.value is None and events.sum() > 0:
+        penalised = firth_cox(table["time_months"], table["event"], exposed, entry=late)
+        ratio = penalised.hazard_ratio("ikzf1")
+        note = "Unadjusted; Firth's penalty, because a group has no events."
+    return OutcomeByDeletion(steps, curves, ratio, note)
 
 
 # ----------------------------------------------------------------------- the band in a karyotype
