@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,15 @@ def golden() -> Any:
         return json.loads((GOLDEN / f"{topic}.json").read_text(encoding="utf8"))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def built_book() -> Path:
+    """The folder of the rendered book, built with the data at hand unless `BALLBOOK_BOOK` is set."""
+    if given := os.environ.get("BALLBOOK_BOOK"):
+        return Path(given).resolve()
+    done = subprocess.run(
+        [sys.executable, "-m", "ballbook.cli", "build"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return ROOT / "build" / "html"

@@ -18,15 +18,12 @@ from typing import Any
 import click
 import pandas as pd
 
-from ballbook import analyses, catalog, claims, paths, recorded, render as parts, run
+from ballbook import analyses, catalog, claims, paths, recorded, run
+from ballbook import render as parts
 from ballbook.ledger import ledger
 from ballbook.notebook import write_csv, write_json
 
 DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
-
-
-class StrictBuildFailed(RuntimeError):
-    """The book has a warning, a traceback or a dead link."""
 
 
 def build(*, cores: int = 2) -> Path:
@@ -94,7 +91,7 @@ def render() -> Path:
     if done.returncode or not (html / "index.html").is_file():
         said = (done.stdout + done.stderr).splitlines()
         notable = [line for line in said if re.search("WARNING|ERROR|Error", line)] or said[-30:]
-        raise StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
+        raise run.StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
     shutil.copytree(extra, html, dirs_exist_ok=True)
     tidy(html)
     target = paths.build() / "html"
@@ -110,7 +107,7 @@ def stage_page(slug: str, source: Path, extra: Path) -> None:
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
-                raise StrictBuildFailed(f"{slug} holds a traceback: {output['ename']}")
+                raise run.StrictBuildFailed(f"{slug} holds a traceback: {output['ename']}")
             html = "".join(output.get("data", {}).get("text/html", ""))
             if html:
                 output["data"]["text/html"] = DOWNLOADS.sub(rf'href="../runs/{slug}/\1"', html)
@@ -130,7 +127,8 @@ def generated(source: Path, extra: Path) -> None:
     (source / "data.md").write_text(data_page(), encoding="utf8")
     frame = ledger()
     write_csv(frame, extra / "ledger.csv")
-    write_json(frame.astype(object).where(frame.notna(), None).to_dict("records"), extra / "ledger.json")
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    write_json(rows, extra / "ledger.json")
 
 
 def raw(html: str) -> str:
@@ -146,11 +144,11 @@ def findings_board() -> str:
         analysis = analyses.find(slug)
         file = paths.build() / "runs" / slug / "results.json"
         results = json.loads(file.read_text(encoding="utf8"))
-        for i, verdict in enumerate(run.headline(analysis.meta, results)):
+        for verdict in run.headline(analysis.meta, results):
             link = f'<a href="{analysis.chapter}/{slug}.html">{analysis.meta["title"]}</a>'
             rows.append(
                 {
-                    "Finding": parts.Raw(link) if i == 0 else parts.Raw(f'<span class="bb-again">{link}</span>'),
+                    "Finding": parts.Raw(link),
                     "Published": f"{known[verdict.claim].statement} {verdict.published}",
                     "Ours": verdict.recomputed,
                     "Data": parts.tier_pill(verdict.tier),
@@ -180,7 +178,8 @@ def data_page() -> str:
                 "File": [f.name for f in entry.files],
                 "Bytes": [f.size for f in entry.files],
                 "SHA-256": [
-                    parts.Raw(f'<code title="{f.sha256}">{f.sha256[:16]}</code>') for f in entry.files
+                    parts.Raw(f'<code title="{f.sha256}">{f.sha256[:16]}</code>')
+                    for f in entry.files
                 ],
                 "Address": [
                     parts.Raw(f'<a href="{f.url}">{f.path.rsplit("/", 1)[-1]}</a>')
@@ -205,4 +204,4 @@ def tidy(html: Path) -> None:
         if "Traceback (most recent call last)" in page.read_text(encoding="utf8")
     ]
     if guilty:
-        raise StrictBuildFailed(f"a traceback stands in {', '.join(guilty)}")
+        raise run.StrictBuildFailed(f"a traceback stands in {', '.join(guilty)}")

@@ -25,12 +25,14 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from ballbook import cohort
         from ballbook.analyses import UnknownAnalysis
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
-        from ballbook import cohort
+        from ballbook.ledger import IncompleteLedger
         from ballbook.parameters import InvalidParameters
-        from ballbook.run import NotEmpty, RunFailed
+        from ballbook.recorded import NotKept
+        from ballbook.run import NotEmpty, RunFailed, StrictBuildFailed
 
         refused = (
             UnknownAnalysis,
@@ -45,7 +47,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except refused as error:
             click.echo(str(error.args[0] if error.args else error), err=True)
             sys.exit(REFUSED)
-        except (RunFailed, Unavailable) as error:
+        except (RunFailed, StrictBuildFailed, IncompleteLedger, NotKept, Unavailable) as error:
             click.echo(str(error), err=True)
             sys.exit(FAILED)
 
@@ -103,7 +105,8 @@ def data_list() -> None:
     from ballbook import catalog
 
     for row in catalog.status():
-        click.echo(f"{row.id:24} {row.tier:10} {row.size / 1e6:6.1f} MB  {row.state:18} {row.licence}")
+        size = f"{row.size / 1e6:6.1f} MB"
+        click.echo(f"{row.id:24} {row.tier:10} {size}  {row.state:18} {row.licence}")
 
 
 @data.command("get")
@@ -307,7 +310,8 @@ def ledger(form: str) -> None:
     elif form == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
     else:
-        click.echo(frame[["id", "published", "recomputed", "tier", "verdict"]].to_markdown(index=False))
+        columns = ["id", "published", "recomputed", "tier", "verdict"]
+        click.echo(frame[columns].to_markdown(index=False))
 
 
 if __name__ == "__main__":

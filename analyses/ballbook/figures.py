@@ -80,12 +80,19 @@ STYLE: dict[str, Any] = {
 }
 
 
+def settings() -> Any:
+    """Return the book's style as matplotlib settings."""
+    from cycler import cycler
+
+    return {**STYLE, "axes.prop_cycle": cycler(color=C.cycle)}
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw within the book's style."""
     import matplotlib as mpl
 
-    with mpl.rc_context({**STYLE, "axes.prop_cycle": mpl.cycler(color=C.cycle)}):
+    with mpl.rc_context(settings()):
         yield
 
 
@@ -94,7 +101,7 @@ def use_style() -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    mpl.rcParams.update({**STYLE, "axes.prop_cycle": mpl.cycler(color=C.cycle)})
+    mpl.rcParams.update(settings())
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -133,7 +140,9 @@ def themed(drawing: str, name: str, alt: str) -> str:
     return body.replace("<svg", opening, 1)
 
 
-def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.2, 4.0), **kwargs: Any) -> Any:
+def panels(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.2, 4.0), **kwargs: Any
+) -> Any:
     """Return ``(figure, axes)`` in the book's style, not attached to a window."""
     import matplotlib.pyplot as plt
 
@@ -208,8 +217,9 @@ def numbers_at_risk(
     min_count: int = 0,
 ) -> None:
     """Write the numbers at risk below the time axis, one row a curve."""
-    step = 0.062 * 4.0 / ax.figure.get_figheight() * 1.15
-    first = -0.24 * 4.0 / ax.figure.get_figheight()
+    # Rows keep their distance in inches whatever the height of the figure.
+    inches = ax.get_window_extent().height / ax.get_figure(root=True).dpi  # type: ignore[union-attr]
+    step, first = 0.2 / inches, -0.72 / inches
     place = ax.get_xaxis_transform()
     ax.text(0, first, "At risk", transform=place, fontsize=8.5, color=C.muted, ha="left")
     for row, (colour, (label, curve)) in enumerate(zip(colours, curves.items(), strict=False), 1):
@@ -230,7 +240,7 @@ def forest(
     xlabel: str = "Hazard ratio (95% interval)",
     favours: tuple[str, str] | None = None,
     size: tuple[float, float] | None = None,
-) -> Figure:
+) -> Any:
     """Draw a forest plot.
 
     Parameters
@@ -248,11 +258,11 @@ def forest(
     finite = weight[np.isfinite(weight)]
     largest = finite.max() if finite.size else 1.0
     figure, ax = panels(size=size or (7.2, 1.1 + 0.33 * len(rows)))
-    for i, (row, kind) in enumerate(zip(rows.itertuples(), kinds, strict=True)):
+    points = rows[["value", "ci_low", "ci_high"]].to_numpy(float)
+    for i, ((value, low, high), kind) in enumerate(zip(points, kinds, strict=True)):
         y = -i
         if kind == "heading":
             continue
-        value, low, high = float(row.value), float(row.ci_low), float(row.ci_high)
         colour = {"pooled": C.ink, "prediction": C.muted, "yours": C.orange}.get(kind, C.blue)
         if kind == "pooled":
             ax.fill([low, value, high, value], [y, y + 0.26, y, y - 0.26], color=colour, zorder=3)
@@ -273,13 +283,13 @@ def forest(
     ax.set_yticks([-i for i in range(len(rows))], rows["label"])
     for tick, kind in zip(ax.get_yticklabels(), kinds, strict=True):
         tick.set_fontweight("bold" if kind in {"pooled", "heading"} else "normal")
-    for i, (row, kind) in enumerate(zip(rows.itertuples(), kinds, strict=True)):
+    notes = rows["note"].fillna("") if "note" in rows else [""] * len(rows)
+    for i, ((value, low, high), kind, note) in enumerate(zip(points, kinds, notes, strict=True)):
         if kind == "heading":
             continue
-        text = f"{row.value:.2f} ({row.ci_low:.2f} to {row.ci_high:.2f})"
+        text = f"{value:.2f} ({low:.2f} to {high:.2f})"
         if kind == "prediction":
-            text = f"{row.ci_low:.2f} to {row.ci_high:.2f}"
-        note = getattr(row, "note", "") or ""
+            text = f"{low:.2f} to {high:.2f}"
         ax.text(1.02, -i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
         if note:
             ax.text(
@@ -293,12 +303,12 @@ def forest(
     if favours:
         label += f"\n\u2190 {favours[0]}      {favours[1]} \u2192"
     ax.set_xlabel(label)
-    return figure  # type: ignore[no-any-return]
+    return figure
 
 
 def specification_curve(
     table: pd.DataFrame, *, null: float | None = None, log: bool = False, ylabel: str = "Estimate"
-) -> Figure:
+) -> Any:
     """Draw a specification curve: the estimate under every defensible choice, smallest first.
 
     Parameters
@@ -333,7 +343,9 @@ def specification_curve(
     for c in choices:
         for value in dict.fromkeys(table[c].astype(str)):
             hit = np.flatnonzero(rows[c].astype(str).to_numpy() == value)
-            bottom.scatter(hit, np.full(hit.size, y), s=11, marker="s", c=list(colour[hit]), linewidth=0)
+            bottom.scatter(
+                hit, np.full(hit.size, y), s=11, marker="s", c=list(colour[hit]), linewidth=0
+            )
             labels.append((y, f"{c}: {value}"))
             y -= 1.0
         y -= 0.5
@@ -345,4 +357,4 @@ def specification_curve(
     bottom.tick_params(axis="y", length=0)
     for spine in ("left", "bottom"):
         bottom.spines[spine].set_visible(False)
-    return figure  # type: ignore[no-any-return]
+    return figure

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ballbook import __version__, catalog, claims, figures, paths, render
+from ballbook.claims import Claim
 from ballbook.parameters import Parameter
 from ballbook.results import Estimate, Gate, Verdict, as_json, clean
 
@@ -274,7 +275,7 @@ class Page:
         """Keep the verdict ``not-testable`` with its reason and the data that would be needed."""
         return self._keep(claims.not_testable(self._claim(claim), reason, needs))
 
-    def _claim(self, id: str) -> claims.Claim:
+    def _claim(self, id: str) -> Claim:
         claim = claims.read().get(id)
         if claim is None:
             raise ValueError(f"no claim {id!r} in data/claims")
@@ -284,7 +285,9 @@ class Page:
 
     def _keep(self, verdict: Verdict) -> Verdict:
         own = verdict.tier == "yours"
-        if any(v.claim == verdict.claim and (v.tier == "yours") == own for v in self.verdicts_found):
+        if any(
+            v.claim == verdict.claim and (v.tier == "yours") == own for v in self.verdicts_found
+        ):
             raise ValueError(f"claim {verdict.claim!r} has a verdict already")
         self.verdicts_found.append(verdict)
         return verdict
@@ -332,7 +335,7 @@ class Page:
                 "n": len(self.cohort.patients),
                 "sha256": list(self.cohort.files.values()),
             }
-        results = {
+        results: dict[str, Any] = {
             "analysis": self.slug,
             "summary": summary,
             "certainty": certainty,

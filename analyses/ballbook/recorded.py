@@ -17,6 +17,10 @@ from ballbook import paths, render
 KEPT = ("results.json", "provenance.json", "notebook.ipynb", "figures", "tables")
 
 
+class NotKept(ValueError):
+    """There is no run that may be recorded, or none was recorded."""
+
+
 def folder(slug: str) -> Path:
     """Return the folder of the recorded run of `slug`."""
     return paths.data() / "recorded" / slug
@@ -33,17 +37,16 @@ def keep(slug: str) -> Path:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no run to keep.
-    ValueError
-        If the run is itself a recorded one, or was made on a reader's own cohort.
+    NotKept
+        If there is no run to keep, or it is itself a recorded one, or was made on a reader's own
+        cohort.
     """
     source, target = paths.build() / "runs" / slug, folder(slug)
     if not (source / "results.json").is_file():
-        raise FileNotFoundError(f"no run of {slug} in {source}; run it first")
+        raise NotKept(f"no run of {slug} in {source}; run it first")
     found = json.loads((source / "results.json").read_text(encoding="utf8"))
     if (source / "RECORDED").exists() or found["cohort"]["tier"] == "yours":
-        raise ValueError(f"the run of {slug} in {source} is not one of the book's open data")
+        raise NotKept(f"the run of {slug} in {source} is not one of the book's open data")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in KEPT:
@@ -59,7 +62,7 @@ def use(slug: str, target: Path) -> None:
 
     Raises
     ------
-    FileNotFoundError
+    NotKept
         If no run of `slug` was recorded.
     """
     import nbformat
@@ -69,7 +72,7 @@ def use(slug: str, target: Path) -> None:
 
     source = folder(slug)
     if not (source / "results.json").is_file():
-        raise FileNotFoundError(f"{slug} has no recorded run in {source}")
+        raise NotKept(f"{slug} has no recorded run in {source}")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     notebook = nbformat.read(target / "notebook.ipynb", as_version=4)

@@ -142,9 +142,7 @@ def estimates(rows: Sequence[Estimate], *, caption: str, download: str | None = 
             "Estimate": [e.label or e.id for e in rows],
             "Value (95% interval)": [
                 format_estimate(
-                    Estimate(
-                        e.kind, e.value, e.ci_low, e.ci_high, unit=e.unit, reason=e.reason
-                    )
+                    Estimate(e.kind, e.value, e.ci_low, e.ci_high, unit=e.unit, reason=e.reason)
                 )
                 for e in rows
             ],
@@ -169,9 +167,7 @@ def gates(rows: Sequence[Gate]) -> Raw:
         {
             "Assumption": [g.name for g in rows],
             "Result": [
-                Raw(
-                    f'<span class="bb-gate bb-gate-{g.status}">{g.status.replace("-", " ")}</span>'
-                )
+                Raw(f'<span class="bb-gate bb-gate-{g.status}">{g.status.replace("-", " ")}</span>')
                 for g in rows
             ],
             "Statistic": pd.Series([g.statistic for g in rows], dtype=float),
@@ -188,7 +184,8 @@ def verdicts(rows: Sequence[Verdict], claims: Mapping[str, Claim], *, brief: boo
         {
             "Published claim": [
                 Raw(
-                    f'<span id="claim-{escape(v.claim)}">{escape(claims[v.claim].statement)}</span> '
+                    f'<span id="claim-{escape(v.claim)}">'
+                    f"{escape(claims[v.claim].statement)}</span> "
                     f'<span class="bb-locator">{escape(claims[v.claim].source)}, '
                     f"{escape(claims[v.claim].locator)}</span>"
                 )

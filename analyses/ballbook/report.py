@@ -98,7 +98,7 @@ def html(meta: Mapping[str, Any], notebook: NotebookNode) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             body.append(prose(cell.source))
-        elif cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
+        elif "injected-parameters" not in cell.metadata.get("tags", []):
             body.append(code(cell.source) + outputs(cell))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

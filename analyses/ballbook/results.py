@@ -188,4 +188,6 @@ def format_estimate(e: Estimate) -> str:
 
 
 # Stored as fractions, shown as percentages.
-PERCENT_KINDS = frozenset({"survival", "proportion", "cumulative-incidence", "power", "risk-difference"})
+PERCENT_KINDS = frozenset(
+    {"survival", "proportion", "cumulative-incidence", "power", "risk-difference"}
+)

@@ -32,6 +32,10 @@ class RunFailed(RuntimeError):
     """A cell of the notebook raised; the message holds its last lines."""
 
 
+class StrictBuildFailed(RuntimeError):
+    """The book has a warning, a traceback or a dead link."""
+
+
 class NotEmpty(ValueError):
     """The output folder holds something that is not an earlier run."""
 
