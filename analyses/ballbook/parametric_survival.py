@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
 from ballbook.inputs import as_level
 from ballbook.results import Estimate, not_estimable
@@ -313,8 +313,9 @@ def fit_weibull(
     r"""Fit median and shape by maximum likelihood.
 
     With :math:`u_i = \log 2\,(t_i/m)^k` the log-likelihood is
-    :math:`\sum_i \{d_i (\log k + \log u_i - \log t_i) - u_i\}`, maximised over
-    :math:`(\log m, \log k)`; intervals from the observed information.
+    :math:`\sum_i \{d_i (\log k + \log u_i - \log t_i) - u_i\}`. Given :math:`k` the best median
+    is :math:`m^k = \log 2\,\sum t_i^k / \sum d_i`, which leaves one equation in :math:`k`;
+    intervals from the observed information of :math:`(\log m, \log k)`.
 
     Parameters
     ----------
@@ -339,38 +340,31 @@ def fit_weibull(
     if len(np.unique(log_t[d == 1])) < 2:
         raise ValueError("fewer than two deaths at different times: the shape cannot be fitted")
 
-    def terms(theta: Floats) -> tuple[Floats, Floats]:
-        z = np.exp(theta[1]) * (log_t - theta[0])
-        return z, math.log(2) * np.exp(np.clip(z, -700, 700))
+    deaths, mean_log = d.sum(), float(np.sum(d * log_t) / d.sum())
 
-    def loss(theta: Floats) -> float:
-        z, u = terms(theta)
-        return -float(np.sum(d * (theta[1] + math.log(math.log(2)) + z - log_t) - u))
+    def score(k: float) -> float:
+        weight = np.exp(k * (log_t - log_t.max()))
+        return 1 / k + mean_log - float(np.sum(weight * log_t) / weight.sum())
 
-    def gradient(theta: Floats) -> Floats:
-        z, u = terms(theta)
-        k = math.exp(theta[1])
-        return -np.array([np.sum(k * (u - d)), np.sum(d * (1 + z) - u * z)])
-
-    start = np.array([float(np.median(log_t)), 0.0])
-    best = optimize.minimize(loss, start, jac=gradient, method="BFGS", options={"gtol": 1e-8})
-    z, u = terms(best.x)
-    k = math.exp(best.x[1])
-    information = np.array(
-        [
-            [np.sum(k * k * u), -np.sum(k * (u * (1 + z) - d))],
-            [-np.sum(k * (u * (1 + z) - d)), np.sum(z * (u * (1 + z) - d))],
-        ]
-    )
+    low, high = 1e-4, 1.0
+    while score(high) > 0:
+        high *= 2
+    k = float(optimize.brentq(score, low, high, xtol=1e-13))
+    log_m = (math.log(math.log(2) / deaths) + float(special.logsumexp(k * log_t))) / k
+    z = k * (log_t - log_m)
+    u = math.log(2) * np.exp(z)
+    log_likelihood = float(np.sum(d * (math.log(k * math.log(2)) + z - log_t) - u))
+    cross = -np.sum(k * (u * (1 + z) - d))
+    information = np.array([[np.sum(k * k * u), cross], [cross, np.sum(z * (u * (1 + z) - d))]])
     se = np.sqrt(np.diag(np.linalg.inv(information)))
-    margin = normal_quantile(ci_level) * se
+    best, margin = (log_m, math.log(k)), normal_quantile(ci_level) * se
 
     def estimate(i: int, kind: str, label: str, in_unit: str | None) -> Estimate:
         return Estimate(
             kind=kind,
-            value=math.exp(best.x[i]),
-            ci_low=math.exp(best.x[i] - margin[i]),
-            ci_high=math.exp(best.x[i] + margin[i]),
+            value=math.exp(best[i]),
+            ci_low=math.exp(best[i] - margin[i]),
+            ci_high=math.exp(best[i] + margin[i]),
             ci_level=ci_level,
             unit=in_unit,
             n=len(t),
@@ -379,12 +373,11 @@ def fit_weibull(
             label=label,
         )
 
-    curve = Weibull(math.exp(best.x[0]), k)
     return WeibullFit(
-        curve,
+        Weibull(math.exp(log_m), k),
         estimate(0, "median", "Weibull median", unit),
         estimate(1, "shape", "Weibull shape", None),
-        -float(best.fun),
+        log_likelihood,
     )
 
 

@@ -83,9 +83,10 @@ def _percentage(printed: str) -> tuple[Fraction, Fraction]:
     """Return a printed percentage and half a unit of its last digit, exactly."""
     try:
         number = Decimal(printed)
+        inside = 0 <= number <= 100
     except InvalidOperation:
         raise ValueError(f"{printed!r} is not a percentage such as '64.3'") from None
-    if not 0 <= number <= 100:
+    if not inside:
         raise ValueError(f"{printed!r} is not between 0 and 100")
     exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)
