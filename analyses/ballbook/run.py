@@ -162,6 +162,7 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
                 progress_bar=False,
                 log_output=False,
                 config=Config({"KernelManager": {"transport": "ipc"}}),
+                extra_arguments=["--IPKernelApp.log_level=50"],
                 cwd=str(work),
             )
     except papermill.PapermillExecutionError as error:
