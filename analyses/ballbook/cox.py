@@ -286,8 +286,8 @@ def maximise(sets: RiskSets, x: Floats, *, max_iterations: int = 60) -> Maximum:
 
 
 @dataclass(frozen=True)
-class CoxFit:
-    """A fitted Cox model.
+class HazardModel:
+    """Coefficients on the log hazard scale: what Cox and Fine-Gray fits have in common.
 
     Attributes
     ----------
@@ -302,6 +302,10 @@ class CoxFit:
         Patients (rows) and events.
     method : str
         Estimator and interval in words.
+    ci_level : float
+        Level of the intervals.
+    reasons : dict
+        For each term that has no finite estimate, why.
     """
 
     table: pd.DataFrame
@@ -313,12 +317,6 @@ class CoxFit:
     method: str
     ci_level: float
     reasons: dict[str, str]
-    _score_statistic: float = field(repr=False)
-    _model_covariance: Floats = field(repr=False)
-    _sets: RiskSets = field(repr=False)
-    _x: Floats = field(repr=False)  # centred, in the row order of _sets
-    _penalised: bool = field(repr=False, default=False)
-    _caution: str | None = field(repr=False, default=None)
 
     @property
     def terms(self) -> list[str]:
@@ -353,7 +351,6 @@ class CoxFit:
             p_value=float(row["p"]),
             statistic=float(row["z"]),
             df=1,
-            reason=self._caution,
             **counts,
         )
 
@@ -380,6 +377,17 @@ class CoxFit:
             return not_estimable("p-value", reason, n=self.n, n_events=self.n_events, method="Wald")
         beta = self.coef
         return self._test(float(beta @ np.linalg.solve(self.covariance, beta)), "Wald test")
+
+
+@dataclass(frozen=True)
+class CoxFit(HazardModel):
+    """A fitted Cox model; see `HazardModel` for its attributes."""
+
+    _score_statistic: float = field(repr=False)
+    _model_covariance: Floats = field(repr=False)
+    _sets: RiskSets = field(repr=False)
+    _x: Floats = field(repr=False)  # centred, in the row order of _sets
+    _penalised: bool = field(repr=False, default=False)
 
     def score(self) -> Estimate:
         """Return the score test that all coefficients are zero; the log-rank test for groups."""
@@ -550,7 +558,7 @@ def cox(
         reasons = dict.fromkeys(names, "no events")
         nothing = np.full(len(names), np.nan)
         blank = np.full((len(names), len(names)), np.nan)
-        table = _coefficient_table(names, nothing, blank, ci_level, reasons)
+        table = coefficient_table(names, nothing, blank, ci_level, reasons)
         return CoxFit(
             table, np.nan, np.nan, blank, len(t), 0, method, ci_level, reasons,
             np.nan, blank, sets, x - centre,
@@ -571,7 +579,7 @@ def cox(
             residuals = summed
         covariance = residuals.T @ residuals
         method = method.replace("Wald interval", "robust Wald interval")
-    table = _coefficient_table(names, found.beta / scale, covariance, ci_level, reasons)
+    table = coefficient_table(names, found.beta / scale, covariance, ci_level, reasons)
     start = np.linalg.solve(null.information, null.score)
     return CoxFit(
         table=table,
@@ -617,13 +625,14 @@ def _divergence_reasons(
     return reasons
 
 
-def _coefficient_table(
+def coefficient_table(
     names: list[str],
     beta: Floats,
     covariance: Floats,
     ci_level: float,
     reasons: dict[str, str],
 ) -> pd.DataFrame:
+    """Return the table of a `HazardModel` with Wald intervals; NaN for terms with a reason."""
     se = np.sqrt(np.diag(covariance))
     known = np.array([name not in reasons for name in names])
     beta, se = np.where(known, beta, np.nan), np.where(known, se, np.nan)
@@ -980,8 +989,8 @@ def _refit(sets: RiskSets, x: Floats, copies: Ints, start: Floats) -> Floats:
     fraction = (np.arange(len(cell)) - (np.cumsum(tied) - tied)[cell]) / tied[cell]
 
     def per_run(values: Floats) -> Floats:
-        sums: Floats = np.bincount(cell, weights=values, minlength=b * runs)
-        return sums.reshape(b, runs)
+        sums = np.bincount(cell, weights=values, minlength=b * runs)
+        return sums.astype(np.float64, copy=False).reshape(b, runs)
 
     products = (x[:, :, None] * x[:, None, :]).reshape(n, p * p)
     observed = copies[:, row] @ x[row]
