@@ -2,7 +2,8 @@
 # Makes the Chiaretti 2004 snapshot from three Debian packages:
 #   apt-get install r-bioc-all r-bioc-annotate r-bioc-org.hs.eg.db
 #   Rscript data/snapshots/chiaretti-2004/make.R
-# Writes patients.csv and expression.csv.xz beside itself. Two runs give the same bytes.
+# Writes patients.csv, expression.csv.xz and most_variable_probes.csv.xz beside itself. Two runs
+# give the same bytes.
 
 suppressMessages(library(Biobase))
 
@@ -83,6 +84,20 @@ lines <- c(
   paste(current[chosen], chosen, apply(out, 1, paste, collapse = ","), sep = ",")
 )
 xz <- xzfile(file.path(here, "expression.csv.xz"), "wb", compression = 9)
+writeLines(lines, xz, sep = "\n")
+close(xz)
+
+# ---- The most variable probe of each gene, where it is another one: a check of the choice above.
+spread <- apply(level[usable, ], 1, sd)
+other <- usable[order(-spread, usable)]
+other <- setdiff(other[!duplicated(current[other])], chosen)
+other <- other[order(current[other], method = "radix")]
+out <- formatC(level[other, ], format = "f", digits = 2)
+lines <- c(
+  paste(c("gene", "probe", colnames(level)), collapse = ","),
+  paste(current[other], other, apply(out, 1, paste, collapse = ","), sep = ",")
+)
+xz <- xzfile(file.path(here, "most_variable_probes.csv.xz"), "wb", compression = 9)
 writeLines(lines, xz, sep = "\n")
 close(xz)
 
