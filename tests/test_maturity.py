@@ -195,3 +195,85 @@ def test_age_groups_are_those_of_the_paper() -> None:
     ages = pd.Series([0.0, 0.99, 1.0, 17.9, 18.0, 54.9, 55.0, 89.0, np.nan])
     expected = ["under 1"] * 2 + ["1 to 17"] * 2 + ["18 to 54"] * 2 + ["55 and over"] * 2
     assert list(maturity.age_group(ages).dropna()) == expected
+
+
+def chiaretti_slopes(golden: Any, shared_data: Path) -> tuple[np.ndarray, np.ndarray]:
+    r = golden("genesets")["chiaretti"]
+    pheno = pd.read_csv(shared_data / "omics/chiaretti-all/pheno_128.csv", dtype=str)
+    pheno = pheno.set_index("sample").loc[r["samples"]]
+    slope, b = np.array(r["slope"]), pheno["BT"].str.startswith("B").to_numpy()
+    aff1 = (pheno["mol.biol"] == "ALL1/AF4").to_numpy()
+    return slope[b & aff1], slope[b & ~aff1]
+
+
+def test_group_contrast_equals_r(golden: Any, shared_data: Path) -> None:
+    aff1, others = chiaretti_slopes(golden, shared_data)
+    r = golden("genesets")
+    found = maturity.mean_difference(aff1, others)
+    welch = r["chiaretti"]["kmt2a"]
+    assert found.value == pytest.approx(welch["welch_difference"], rel=1e-9)
+    assert [found.ci_low, found.ci_high] == pytest.approx(welch["welch_ci"], rel=1e-9)
+    assert found.p_value == pytest.approx(welch["welch_p"], rel=1e-9)
+    chance, expected = maturity.chance_lower(aff1, others), r["statistics"]["chance_lower"]
+    assert [chance.value, chance.ci_low, chance.ci_high] == pytest.approx(
+        [expected["value"], expected["low"], expected["high"]], rel=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "key"),
+    [([1, 2, 2, 3], [2, 2, 4, 5, 6], "ties"), ([1, 2, 3], [4, 5, 6, 7], "perfect")],
+)
+def test_chance_lower_in_hard_cases_equals_r(
+    x: list[float], y: list[float], key: str, golden: Any
+) -> None:
+    expected = golden("genesets")["statistics"][f"chance_lower_{key}"]
+    found = maturity.chance_lower(x, y)
+    assert [found.value, found.ci_low, found.ci_high] == pytest.approx(
+        [expected["value"], expected["low"], expected["high"]], rel=1e-6
+    )
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=2, max_size=12),
+    st.lists(st.integers(-5, 5), min_size=2, max_size=12),
+)
+@settings(max_examples=100, deadline=None)
+def test_chance_lower_is_the_share_of_pairs_and_mirrors(x: list[int], y: list[int]) -> None:
+    found, mirrored = maturity.chance_lower(x, y), maturity.chance_lower(y, x)
+    pairs = [(a < b) + 0.5 * (a == b) for a in x for b in y]
+    assert found.value == pytest.approx(float(np.mean(pairs)))
+    assert found.value is not None and found.ci_low is not None and found.ci_high is not None
+    assert 0 <= found.ci_low <= found.value <= found.ci_high <= 1
+    assert mirrored.ci_low == pytest.approx(1 - found.ci_high, abs=1e-6)
+
+
+def test_contrast_of_one_patient_or_no_spread_is_not_estimable() -> None:
+    assert maturity.mean_difference([1.0], [1.0, 2.0]).value is None
+    assert maturity.mean_difference([1.0, 1.0], [2.0, 2.0]).reason == "the values do not vary"
+
+
+def test_variance_explained_inverts_the_anova(golden: Any) -> None:
+    found = [
+        maturity.variance_explained(2.6e-5, 221, 4),
+        maturity.variance_explained(0.0035, 43, 4),
+    ]
+    assert found == pytest.approx(golden("genesets")["statistics"]["eta_squared"], rel=1e-9)
+    for bad in ((0.0, 20, 3), (0.5, 3, 3), (0.5, 20, 1)):
+        with pytest.raises(ValueError, match="more values than groups"):
+            maturity.variance_explained(*bad)
+
+
+def test_correlation_power_agrees_with_a_simulation() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(20260219)
+    n, r = 40, 0.4
+    x = rng.normal(size=(2000, n))
+    y = 2 * np.sin(np.pi / 6 * r) * x
+    y += np.sqrt(1 - (2 * np.sin(np.pi / 6 * r)) ** 2) * rng.normal(size=(2000, n))
+    seen = np.mean([stats.spearmanr(a, b).pvalue < 0.05 for a, b in zip(x, y, strict=True)])
+    assert maturity.correlation_power(r, n) == pytest.approx(float(seen), abs=0.04)
+    assert maturity.correlation_power(0.0, 50) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="four patients"):
+        maturity.correlation_power(0.5, 3)

@@ -156,6 +156,31 @@ out$gse133499 <- list(
   slope = unname(slope_of(raw))
 )
 
+# 3. Small statistics of the page. Newcombe's interval (method 5), by its definition.
+newcombe <- function(x, y) {
+  m <- length(x)
+  n <- length(y)
+  theta <- mean(outer(x, y, "<") + 0.5 * outer(x, y, "=="))
+  centre <- (m + n) / 2 - 1
+  v <- function(t) t * (1 - t) / (m * n) * (1 + centre * (1 - t) / (2 - t) + centre * t / (1 + t))
+  f <- function(t) (theta - t)^2 - qnorm(0.975)^2 * v(t)
+  list(
+    value = theta, low = uniroot(f, c(0, min(theta, 1 - 1e-9)), tol = 1e-13)$root,
+    high = if (theta == 1) 1 else uniroot(f, c(theta, 1), tol = 1e-13)$root
+  )
+}
+eta_squared <- function(p, n, groups) {
+  f <- qf(p, groups - 1, n - groups, lower.tail = FALSE)
+  (groups - 1) * f / ((groups - 1) * f + n - groups)
+}
+is_aff1 <- b_lineage & aff1
+out$statistics <- list(
+  chance_lower = newcombe(slope[is_aff1], slope[b_lineage & !aff1]),
+  chance_lower_ties = newcombe(c(1, 2, 2, 3), c(2, 2, 4, 5, 6)),
+  chance_lower_perfect = newcombe(1:3, 4:7),
+  eta_squared = c(eta_squared(2.6e-5, 221, 4), eta_squared(0.0035, 43, 4))
+)
+
 here <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
 write_json(out, file.path(dirname(here), "genesets.json"),
   digits = NA, auto_unbox = TRUE, dataframe = "columns", pretty = FALSE
