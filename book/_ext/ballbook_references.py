@@ -24,14 +24,27 @@ from pybtex.style.template import (
 from sphinx.application import Sphinx
 
 
+def vancouver(person: Any) -> str:
+    """Return a name as journals of medicine print it: family name, initials without stops."""
+    family = " ".join(str(part) for part in person.rich_prelast_names + person.rich_last_names)
+    given = person.rich_first_names + person.rich_middle_names
+    initials = "".join(str(part)[0] for part in given)
+    return f"{family} {initials}".strip()
+
+
 class BallbookStyle(UnsrtStyle):
     """Numbered references, sorted by first author, with every field optional."""
 
     default_sorting_style = "author_year_title"
 
     def _people(self, entry: Any) -> list[Any]:
-        role = "author" if entry.persons.get("author") else "editor"
-        return [sentence[self.format_names(role, as_sentence=False)]] if entry.persons else []
+        people = entry.persons.get("author") or entry.persons.get("editor") or []
+        if not people:
+            return []
+        names = [vancouver(person) for person in people]
+        if names[-1] == "others":
+            names[-1] = "et al"
+        return [sentence[", ".join(names)]]
 
     def _doi(self) -> Any:
         return optional[
@@ -42,9 +55,7 @@ class BallbookStyle(UnsrtStyle):
         ]
 
     def _place(self) -> Any:
-        volume = join[
-            tag("strong")[field("volume")], optional["(", field("number"), ")"]
-        ]
+        volume = join[tag("strong")[field("volume")], optional["(", field("number"), ")"]]
         return words[
             first_of[
                 optional[tag("em")[field("journal")]],
