@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -418,7 +418,7 @@ def cochran_armitage(k: ArrayLike, n: ArrayLike, scores: ArrayLike | None = None
         i = int(np.flatnonzero(events > totals)[0])
         raise ValueError(f"k: {events[i]} events among only {totals[i]} patients in group {i + 1}")
     patients, cases = int(totals.sum()), int(events.sum())
-    fields = {"n": patients, "n_events": cases}
+    fields: dict[str, Any] = {"n": patients, "n_events": cases}
     if cases in (0, patients):
         told = "no patient" if cases == 0 else "every patient"
         return not_estimable("p-value", f"{told} had the event", **fields)
@@ -578,7 +578,7 @@ def mantel_haenszel(tables: ArrayLike, *, ci_level: float = 0.95) -> MantelHaens
     note = (
         f"{silent} of {len(counts)} strata have an empty margin and add nothing" if silent else ""
     )
-    fields = {"n": patients, "n_events": int((a + c).sum())}
+    fields: dict[str, Any] = {"n": patients, "n_events": int((a + c).sum())}
     if not used.any():
         gone = "every stratum has an empty margin"
         return MantelHaenszel(

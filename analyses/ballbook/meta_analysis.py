@@ -331,7 +331,7 @@ def random_effects(
             "the effects agree better than their errors allow, so this interval is narrower "
             "than the normal one"
         )
-    counts = {"n": n, "n_events": n_events}
+    counts: dict[str, Any] = {"n": n, "n_events": n_events}
     pooled = Estimate(
         kind=kind,
         value=show(mean),
@@ -569,7 +569,7 @@ def rare_counts_glmm(
         raise ValueError(f"events: {k[i]} events among only {n[i]} patients in row {i + 1}")
     as_level(ci_level)
     kind = "proportion" if arm is None else "odds-ratio"
-    counts = {"n": int(n.sum()), "n_events": int(k.sum())}
+    counts: dict[str, Any] = {"n": int(n.sum()), "n_events": int(k.sum())}
 
     def nothing(reason: str) -> RareCounts:
         none = not_estimable(kind, reason, **counts)
@@ -752,7 +752,7 @@ class _RandomIntercept:
                 hessian[i, j] = hessian[j, i] = (
                     f(at + ei + ej) - f(at + ei - ej) - f(at - ei + ej) + f(at - ei - ej)
                 ) / (4 * h[i] * h[j])
-        return np.linalg.inv(hessian)
+        return np.asarray(np.linalg.inv(hessian), dtype=float)
 
 
 def _z(level: float) -> float:
