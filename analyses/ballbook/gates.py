@@ -141,7 +141,7 @@ def proportional_hazards(
         known = table[table["p"].notna()]
         if known.empty:
             return Gate(name, "not-applicable", None, alpha, "the test could not be computed")
-        worst = known.loc[known["p"].astype(float).idxmin()]
+        worst = known.iloc[int(known["p"].to_numpy(dtype=float).argmin())]
         p, term = float(worst["p"]), str(worst["term"])
     where = f" ({'all covariates together' if term == 'GLOBAL' else term})" if term else ""
     if p >= alpha:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -254,7 +255,7 @@ def proportional_odds(
     )
     thresholds = pd.DataFrame(
         {
-            "cut": [f"{a}|{b}" for a, b in zip(present[:-1], present[1:], strict=True)],
+            "cut": [f"{a}|{b}" for a, b in pairwise(present)],
             "alpha": coef[:cuts],
             "se": se[:cuts],
         }
