@@ -507,8 +507,9 @@ def _download(e: Entry, f: File, wrong: list[str]) -> Path:
                 download(f.url, str(part), None)
                 break
             except requests.HTTPError as error:
-                why = f"the server answered {error.response.status_code}"
-                if error.response.status_code < 500:
+                code = error.response.status_code if error.response is not None else 0
+                why = f"the server answered {code}"
+                if code < 500:
                     raise Unavailable(_how_to_get(e, f, why, wrong)) from None
             except requests.RequestException as error:
                 why = f"the download broke off ({type(error).__name__})"

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, cast
 
+import numpy as np
 import pandas as pd
+import yaml
 
+from ballbook.dictionaries import (
+    MISSING,
+    Column,
+    Dictionary,
+    Refused,
+    dictionary,
+    is_missing,
+    plain,
+    read_value,
+)
 from ballbook.results import Tier
 
 ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
@@ -107,3 +126,724 @@ class Cohort:
             mrd=cut(self.mrd),
             expression=expression,
         )
+
+
+# -------------------------------------------------------------------------------- problems
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a reader's file. Rows count from 1, the header being row 1."""
+
+    file: str
+    row: int | None
+    column: str | None
+    value: str | None
+    expected: str
+
+    def __str__(self) -> str:
+        where = self.file
+        if self.row is not None:
+            where += f", row {self.row}"
+        if self.column is not None:
+            where += f", column {self.column}"
+        found = "" if self.value is None else f"found {_shown(self.value)}, "
+        return f"{where}: {found}expected {self.expected}"
+
+
+class InvalidCohort(ValueError):
+    """A cohort file was refused; `problems` holds everything that is wrong with it."""
+
+    SHOWN = 100
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.row or 0)))
+        n = len(self.problems)
+        lines = [f"{n} problem{'s' if n != 1 else ''} in the cohort; nothing was read:"]
+        lines += [f"  {p}" for p in self.problems[: self.SHOWN]]
+        if n > self.SHOWN:
+            lines.append(f"  ... and {n - self.SHOWN:,} more")
+        super().__init__("\n".join(lines))
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 60 else value[:57] + "...")
+
+
+# --------------------------------------------------------------------------------- reading
+
+
+@dataclass
+class _Table:
+    """A file as text: header, rows and their row numbers in the file."""
+
+    file: str
+    header: list[str]
+    rows: list[list[str]]
+    numbers: list[int]
+
+    def column(self, i: int) -> list[str]:
+        return [row[i] for row in self.rows]
+
+
+class _Reader:
+    """Reads tables and gathers what is wrong with them."""
+
+    def __init__(self, map: Mapping[str, Any]) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.files: dict[str, str] = {}
+        self.columns = {plain(str(k)): str(v) for k, v in map.get("columns", {}).items()}
+        self.values = {
+            str(column): {str(k).strip().lower(): str(v) for k, v in recode.items()}
+            for column, recode in map.get("values", {}).items()
+        }
+        self.used: set[str] = set()
+        self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
+
+    def wrong(
+        self,
+        file: str,
+        expected: str,
+        row: int | None = None,
+        column: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        self.problems.append(Problem(file, row, column, value, expected))
+
+    # -- files to text
+
+    def table(self, path: Path) -> _Table | None:
+        """Return the one table of a file, or None after noting why it cannot be read."""
+        try:
+            content = path.read_bytes()
+        except OSError as e:
+            self.wrong(path.name, f"a readable file ({e.strerror})")
+            return None
+        self.files[path.name] = hashlib.sha256(content).hexdigest()
+        suffix = path.suffix.lower()
+        if suffix == ".xlsx":
+            sheets = self.sheets(path.name, content)
+            return next(iter(sheets.values()), None) if sheets else None
+        if suffix == ".parquet":
+            return self.parquet(path.name, content)
+        if suffix in {".csv", ".tsv", ".txt"}:
+            return self.delimited(path.name, content, "\t" if suffix == ".tsv" else None)
+        self.wrong(path.name, "a file that ends with .csv, .tsv, .xlsx or .parquet")
+        return None
+
+    def delimited(self, file: str, content: bytes, delimiter: str | None) -> _Table | None:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as e:
+            line = content[: e.start].count(b"\n") + 1
+            self.wrong(file, "text in UTF-8 (save as CSV UTF-8)", row=line)
+            return None
+        if "\0" in text:
+            self.wrong(
+                file, "text without zero bytes", row=text[: text.index("\0")].count("\n") + 1
+            )
+            return None
+        first = text.lstrip("\r\n").split("\n", 1)[0]
+        delimiter = delimiter or max(",;\t", key=first.count)
+        rows, numbers = [], []
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            start = 1
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    rows.append(row)
+                    numbers.append(start)
+                start = reader.line_num + 1
+        except csv.Error as e:
+            self.wrong(file, f"well-formed CSV ({e})", row=reader.line_num)
+            return None
+        return self.checked(file, rows, numbers)
+
+    def sheets(self, file: str, content: bytes) -> dict[str, _Table]:
+        try:
+            raw = pd.read_excel(
+                io.BytesIO(content),
+                sheet_name=None,
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                engine="openpyxl",
+            )
+        except Exception as e:  # openpyxl fails on broken files in many ways
+            self.wrong(file, f"an Excel workbook ({type(e).__name__})")
+            return {}
+        found = {}
+        for name, frame in raw.items():
+            if not frame.size:
+                continue
+            label = f"{file} [{name}]" if len(raw) > 1 else file
+            table = self.frame(label, frame, first=1)
+            if table is not None:
+                found[str(name).strip().lower()] = table
+        if not found and not self.problems:
+            self.wrong(file, "a sheet with a header and a patient")
+        return found
+
+    def parquet(self, file: str, content: bytes) -> _Table | None:
+        try:
+            raw = pd.read_parquet(io.BytesIO(content))
+        except Exception as e:  # pyarrow fails on broken files in many ways
+            self.wrong(file, f"a Parquet file ({type(e).__name__})")
+            return None
+        header = pd.DataFrame([[str(c) for c in raw.columns]])
+        body = raw.astype(object).where(raw.notna(), "").astype(str)
+        body.columns = header.columns
+        return self.frame(file, pd.concat([header, body], ignore_index=True), first=1)
+
+    def frame(self, file: str, raw: pd.DataFrame, first: int) -> _Table | None:
+        cells = raw.astype(object).where(raw.notna(), "").astype(str)
+        rows, numbers = [], []
+        for i, row in enumerate(cells.itertuples(index=False), start=first):
+            values = [str(v) for v in row]
+            if any(v.strip() for v in values):
+                rows.append(values)
+                numbers.append(i)
+        return self.checked(file, rows, numbers)
+
+    def checked(self, file: str, rows: list[list[str]], numbers: list[int]) -> _Table | None:
+        """Return rows of equal length under a header, noting rows that are not."""
+        if len(rows) < 2:
+            self.wrong(file, "a header and at least one row")
+            return None
+        header = [name.strip() for name in rows[0]]
+        width = len(header)
+        while width and not header[width - 1]:
+            width -= 1
+        whole = True
+        for row, number in zip(rows[1:], numbers[1:], strict=True):
+            extra = [c for c in row[width:] if c.strip()]
+            if len(row) < width or extra:
+                whole = False
+                found = f"{len(row)} cells"
+                self.wrong(file, f"{width} cells, as in the header", row=number, value=found)
+        for i, name in enumerate(header[:width]):
+            if not name:
+                whole = False
+                self.wrong(
+                    file, "a name for every column", row=numbers[0], column=f"number {i + 1}"
+                )
+        if not whole:
+            return None
+        body = [[c.strip() for c in row[:width]] for row in rows[1:]]
+        return _Table(file, header[:width], body, numbers[1:])
+
+    # -- text to columns
+
+    def named(self, table: _Table, words: Dictionary) -> dict[str, int]:
+        """Return our names of a table's columns, with their positions, noting any that clash."""
+        found: dict[str, int] = {}
+        for i, name in enumerate(table.header):
+            wanted = self.columns.get(plain(name), name)
+            self.used.add(plain(name))
+            column = words.find(wanted)
+            ours = column.name if column else plain(wanted)
+            if ours in found:
+                other = table.header[found[ours]]
+                self.wrong(table.file, f"one column for {ours}, not also {other!r}", column=name)
+            else:
+                found[ours] = i
+        return found
+
+    def typed(self, table: _Table, i: int, column: Column) -> pd.DataFrame:
+        """Return the values of one column, and those a cell gives besides, noting bad cells."""
+        recode = self.values.get(column.name) or self.values.get(table.header[i]) or {}
+        out: list[dict[str, Any]] = []
+        for row, number in zip(table.rows, table.numbers, strict=True):
+            text = recode.get(row[i].lower(), row[i])
+            value: dict[str, Any] = {}
+            try:
+                if not is_missing(text, column, self.missing):
+                    value = read_value(text, column)
+                elif column.required:
+                    raise Refused(text)
+            except Refused:
+                self.wrong(table.file, column.expected, number, table.header[i], row[i])
+            out.append(value)
+        frame = pd.DataFrame(out, index=range(len(out)))
+        if column.name not in frame and column.type != "mrd":
+            frame[column.name] = np.nan
+        return frame
+
+    def known(self, table: _Table, words: Dictionary) -> tuple[pd.DataFrame, dict[str, int]]:
+        """Return the columns of a table that the dictionary knows, and the others' positions."""
+        names = self.named(table, words)
+        parts = []
+        for column in words.columns:
+            if column.name in names:
+                parts.append(self.typed(table, names.pop(column.name), column))
+            elif column.required and not (column.name == "time_months" and _TIMES & set(names)):
+                self.wrong(table.file, f"a column {column.name} ({column.help})")
+        parts.append(pd.DataFrame(index=range(len(table.rows))))
+        return pd.concat(parts, axis=1), names
+
+    def other(self, table: _Table, name: str, i: int, words: Dictionary) -> pd.Series:
+        """Return a column no dictionary knows: numbers if all are, else text."""
+        near = get_close_matches(name, [c.name for c in words.columns], n=1, cutoff=0.85)
+        if near:
+            self.notes.append(
+                f"{table.file}: column {table.header[i]!r} is not known; is it {near[0]!r}?"
+            )
+        text = pd.Series(table.column(i), dtype=object)
+        text = text.mask(text.str.lower().isin(self.missing))
+        number = pd.to_numeric(text, errors="coerce")
+        return number if (number.notna() == text.notna()).all() else text
+
+    def repeated(self, table: _Table, frame: pd.DataFrame, key: list[str]) -> None:
+        """Note the rows whose key an earlier row has."""
+        if not set(key) <= set(frame.columns):
+            return
+        again = frame.duplicated(key) & frame[key].notna().all(axis=1)
+        for i in np.flatnonzero(again.to_numpy()):
+            value = ", ".join(str(frame.iloc[i][k]) for k in key)
+            expected = f"each {' and '.join(key)} once"
+            self.wrong(table.file, expected, table.numbers[i], key[0], value)
+
+    def strangers(self, table: _Table, frame: pd.DataFrame, patients: pd.DataFrame) -> None:
+        """Note the rows about somebody who is not in patients."""
+        if "patient_id" not in frame or "patient_id" not in patients:
+            return
+        unknown = frame["patient_id"].notna() & ~frame["patient_id"].isin(patients["patient_id"])
+        for i in np.flatnonzero(unknown.to_numpy()):
+            value = str(frame["patient_id"].iloc[i])
+            self.wrong(
+                table.file, "a patient_id of patients", table.numbers[i], "patient_id", value
+            )
+
+    # -- the tables
+
+    def patients(
+        self, table: _Table
+    ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+        """Return patients, and the outcomes and MRD that a wide table carries beside them."""
+        words = dictionary("patients")
+        frame, rest = self.known(table, words)
+        self.repeated(table, frame, ["patient_id"])
+        times = {n: i for n in rest if _WIDE_OUTCOME.fullmatch(n) for i in [rest[n]]}
+        levels = {n: i for n in rest if _WIDE_MRD.fullmatch(n) for i in [rest[n]]}
+        extra = {
+            n: self.other(table, n, i, words)
+            for n, i in rest.items()
+            if n not in times and n not in levels
+        }
+        if extra:
+            frame = pd.concat([frame, pd.DataFrame(extra)], axis=1)
+        if "patient_id" not in frame:
+            return frame, None, None
+        outcomes = self.wide_outcomes(table, frame["patient_id"], times) if times else None
+        mrd = self.wide_mrd(table, frame["patient_id"], levels) if levels else None
+        return frame, outcomes, mrd
+
+    def wide_outcomes(
+        self, table: _Table, ids: pd.Series, columns: dict[str, int]
+    ) -> pd.DataFrame | None:
+        words = dictionary("outcomes")
+        kind = {c.name: c for c in words.columns}
+        by_endpoint: dict[str, dict[str, int]] = {}
+        for name, i in columns.items():
+            found = cast(re.Match[str], _WIDE_OUTCOME.fullmatch(name))
+            by_endpoint.setdefault(found["endpoint"], {})[found["what"]] = i
+        parts = []
+        for endpoint, given in by_endpoint.items():
+            label = read_value(endpoint.replace("_", " "), kind["endpoint"])["endpoint"]
+            times = [w for w in given if w in _PER_MONTH]
+            events = [w for w in given if w in {"event", "status"}]
+            if len(times) != 1 or len(events) != 1:
+                self.wrong(
+                    table.file,
+                    f"one {endpoint}_months (or _days, _years) and one {endpoint}_event together",
+                )
+                continue
+            frame = pd.DataFrame({"patient_id": ids, "endpoint": label})
+            unit, i = times[0], given[times[0]]
+            frame["time_months"] = self.time(table, i, unit, kind["time_months"])
+            optional = replace(kind["event"], required=False)
+            frame["event"] = self.typed(table, given[events[0]], optional)["event"]
+            for what in ("event_type", "entry_months"):
+                if what in given:
+                    frame[what] = self.typed(table, given[what], kind[what])[what]
+            half = frame["time_months"].notna() != frame["event"].notna()
+            for row in np.flatnonzero(half.to_numpy()):
+                cells = table.rows[row]
+                # A cell already refused has its own line.
+                given_both = all(
+                    not is_missing(cells[j], None, self.missing) for j in (i, given[events[0]])
+                )
+                if not given_both:
+                    self.wrong(
+                        table.file,
+                        f"both {endpoint} time and {endpoint} event, or neither",
+                        table.numbers[row],
+                        table.header[i],
+                        cells[i],
+                    )
+            self.consistent(table, frame)
+            parts.append(frame.dropna(subset=["time_months", "event"]))
+        return _finished_outcomes(parts)
+
+    def time(self, table: _Table, i: int, unit: str, column: Column) -> pd.Series:
+        """Return a time in months from a column in days, months or years."""
+        scale = _PER_MONTH[unit]
+        own = replace(
+            column,
+            name="time_months",
+            unit=unit,
+            required=False,
+            maximum=None if column.maximum is None else column.maximum / scale,
+        )
+        return self.typed(table, i, own)["time_months"].astype(float) * scale
+
+    def outcomes(self, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:
+        words = dictionary("outcomes")
+        frame, rest = self.known(table, words)
+        kind = {c.name: c for c in words.columns}
+        if "time_months" not in frame:
+            for name in sorted(_TIMES & set(rest)):
+                i = rest[name]
+                unit = name.removeprefix("time_")
+                own = replace(kind["time_months"], unit=unit)
+                frame["time_months"] = self.time(table, i, unit, own)
+                for row in np.flatnonzero(frame["time_months"].isna().to_numpy()):
+                    if is_missing(table.rows[row][i], None, self.missing):
+                        self.wrong(
+                            table.file, own.expected, table.numbers[row], table.header[i], ""
+                        )
+                break
+        self.repeated(table, frame, ["patient_id", "endpoint"])
+        self.strangers(table, frame, patients)
+        if not {"patient_id", "endpoint", "time_months", "event"} <= set(frame.columns):
+            return None
+        self.consistent(table, frame)
+        return _finished_outcomes([frame])
+
+    def consistent(self, table: _Table, frame: pd.DataFrame) -> None:
+        """Note rows whose event, event type, entry and time contradict each other."""
+        if "event_type" in frame:
+            none = frame["event_type"] == "none"
+            named = frame["event_type"].notna() & ~none
+            clash = (named & (frame["event"] == 0)) | (none & (frame["event"] == 1))
+            for i in np.flatnonzero(clash.to_numpy()):
+                value = f"event {frame['event'].iloc[i]:g}, {frame['event_type'].iloc[i]}"
+                expected = "an event type exactly where event is 1"
+                self.wrong(table.file, expected, table.numbers[i], "event_type", value)
+        if "entry_months" in frame:
+            late = frame["entry_months"] > frame["time_months"]
+            for i in np.flatnonzero(late.to_numpy()):
+                value = f"{frame['entry_months'].iloc[i]:g}"
+                expected = "an entry before the end of follow-up"
+                self.wrong(table.file, expected, table.numbers[i], "entry_months", value)
+
+    def wide_mrd(self, table: _Table, ids: pd.Series, columns: dict[str, int]) -> pd.DataFrame:
+        level = next(c for c in dictionary("mrd").columns if c.name == "level")
+        percent = replace(level, type="number", unit="percent", maximum=100.0)
+        parts = []
+        for name, i in columns.items():
+            stem = name.removeprefix("mrd_")
+            if stem.endswith("_percent"):
+                stem = stem.removesuffix("_percent")
+                frame = self.typed(table, i, percent)
+                frame["level"] = frame["level"].astype(float) / 100
+            else:
+                frame = self.typed(table, i, level)
+            frame.insert(0, "patient_id", ids)
+            frame.insert(1, "timepoint", _timepoint(stem))
+            parts.append(frame)
+        return _finished_mrd(parts)
+
+    def mrd(self, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:
+        frame, _ = self.known(table, dictionary("mrd"))
+        # The cell of a level may itself say the class or the limit of detection.
+        frame = frame.T.groupby(level=0, sort=False).first().T
+        if not {"patient_id", "timepoint"} <= set(frame.columns):
+            return None
+        frame["timepoint"] = frame["timepoint"].map(_timepoint, na_action="ignore")
+        self.repeated(table, frame, ["patient_id", "timepoint"])
+        self.strangers(table, frame, patients)
+        if not {"level", "category"} & set(frame.columns):
+            self.wrong(table.file, "a column level or category")
+            return None
+        return _finished_mrd([frame])
+
+    def expression(
+        self, path: Path, declared: str | None, patients: pd.DataFrame
+    ) -> tuple[pd.DataFrame | None, ExpressionKind | None]:
+        """Return genes by patients and what the numbers are."""
+        file = path.name
+        kinds = dictionary("expression").kinds
+        self.files[file] = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            if path.suffix == ".h5ad":
+                import anndata
+
+                cells = anndata.read_h5ad(path)
+                frame = cells.to_df().T
+                declared = declared or cells.uns.get("expression_kind")
+            elif path.suffix == ".parquet":
+                frame = pd.read_parquet(path)
+                if isinstance(frame.index, pd.RangeIndex):
+                    frame = frame.set_index(frame.columns[0])
+            else:
+                tab = ".tsv" in path.suffixes
+                frame = pd.read_csv(
+                    path, sep="\t" if tab else ",", index_col=0, dtype=str, keep_default_na=False
+                )
+        except Exception as e:  # each reader fails on broken files in its own ways
+            self.wrong(file, f"a table of genes by patients ({type(e).__name__})")
+            return None, None
+        before = len(self.problems)
+        frame.index = frame.index.astype(str).str.strip()
+        frame.columns = frame.columns.astype(str).str.strip()
+        self.gene_names(file, frame)
+        ids = set(patients["patient_id"]) if "patient_id" in patients else set()
+        for name in [c for c in frame.columns if c not in ids]:
+            self.wrong(file, "a patient_id of patients", row=1, column=name)
+        for name in sorted({c for c in frame.columns if list(frame.columns).count(c) > 1}):
+            self.wrong(file, "each patient once", row=1, column=name)
+        values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        for j, name in enumerate(frame.columns):
+            bad = np.flatnonzero(~np.isfinite(values[:, j]))
+            if bad.size:
+                text = str(frame.iloc[bad[0], j])
+                more = f" ({bad.size - 1} more in this column)" if bad.size > 1 else ""
+                self.wrong(file, f"a number{more}", int(bad[0]) + 2, name, text)
+        if len(self.problems) > before or not frame.size:
+            if not frame.size:
+                self.wrong(file, "at least one gene and one patient")
+            return None, None
+        kind = declared or ("counts" if (values == np.floor(values)).all() else None)
+        if kind not in kinds:
+            self.wrong(
+                file,
+                f"a declaration of what the numbers are, one of {', '.join(kinds)}: "
+                f"name the file expression.<kind>.csv, or write expression_kind in cohort.yml",
+                value=None if kind is None else str(kind),
+            )
+            return None, None
+        if kind in {"counts", "tpm"} and (values < 0).any():
+            self.wrong(file, f"no negative number in {kind}")
+            return None, None
+        table = pd.DataFrame(values, index=frame.index.rename("gene"), columns=frame.columns)
+        return table, cast(ExpressionKind, kind)
+
+    def gene_names(self, file: str, frame: pd.DataFrame) -> None:
+        names = list(frame.index)
+        again = frame.index.duplicated()
+        for i in np.flatnonzero(again):
+            self.wrong(file, "each gene once", int(i) + 2, "gene", names[i])
+        dated = frame.index.str.fullmatch(r"\d{1,2}-(Mar|Sep|Dec)|(Mar|Sep|Dec)-\d{1,2}")
+        for i in np.flatnonzero(dated):
+            expected = "a gene, not a date (a spreadsheet changed SEPT2, MARCH1 or DEC1)"
+            self.wrong(file, expected, int(i) + 2, "gene", names[i])
+
+
+_PER_MONTH = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "years": 12.0}
+_TIMES = {"time_days", "time_years"}
+_WIDE_OUTCOME = re.compile(
+    r"(?P<endpoint>efs|os|dfs|rfs|cir|os_after_relapse|os_after_switch)_"
+    r"(?P<what>months|days|years|event|status|event_type|entry_months)"
+)
+_WIDE_MRD = re.compile(r"mrd_\w+")
+_OUTCOMES = ["patient_id", "endpoint", "time_months", "event", "event_type", "entry_months"]
+_MRD = ["patient_id", "timepoint", "day", "level", "limit_of_detection", "category", "method"]
+
+
+def _timepoint(name: str) -> str:
+    """Return the usual name of a time point: ``day29`` and ``d29`` are ``day 29``."""
+    word = plain(name)
+    if found := re.fullmatch(r"d(?:ay)?_?(\d+)", word):
+        return f"day {int(found[1])}"
+    if re.fullmatch(r"tp_?\d+", word):
+        return word.replace("_", "").upper()
+    usual = {"eoi": "end of induction", "eoc": "end of consolidation"}
+    return usual.get(word, word.replace("_", " "))
+
+
+def _finished_outcomes(parts: list[pd.DataFrame]) -> pd.DataFrame | None:
+    if not parts:
+        return None
+    frame = pd.concat(parts, ignore_index=True)
+    if "event_type" not in frame:
+        frame["event_type"] = np.nan
+    if "entry_months" not in frame:
+        frame["entry_months"] = 0.0
+    frame["entry_months"] = frame["entry_months"].astype(float).fillna(0.0)
+    return frame[_OUTCOMES]
+
+
+def _finished_mrd(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    frame = pd.concat(parts, ignore_index=True)
+    for column in _MRD:
+        if column not in frame:
+            frame[column] = np.nan
+    day = frame["timepoint"].str.extract(r"^day (\d+)$", expand=False).astype(float)
+    frame["day"] = frame["day"].astype(float).fillna(day)
+    for column in ["level", "limit_of_detection"]:
+        frame[column] = frame[column].astype(float)
+    said = frame["level"].notna() | frame["category"].notna()
+    return frame.loc[said, _MRD].reset_index(drop=True)
+
+
+def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
+    """Return one column a time point, ``mrd_day29`` or ``mrd_tp1``, by patient.
+
+    It holds the levels, or the classes where a time point has no levels.
+    """
+    columns = {}
+    for timepoint, rows in mrd.groupby("timepoint", sort=False):
+        word = "level" if rows["level"].notna().any() else "category"
+        name = re.sub(r"^day_(\d+)$", r"day\1", plain(str(timepoint)))
+        columns[f"mrd_{name}"] = rows.set_index("patient_id")[word]
+    return pd.DataFrame(columns)
+
+
+_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
+
+
+def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = None) -> Cohort:
+    """Return the cohort in a reader's file or folder, as ``tier`` "yours".
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV, TSV, XLSX or Parquet file with one row a patient (columns as in
+        ``data/dictionaries/patients.yml``; times as ``efs_months`` and ``efs_event``, MRD as
+        ``mrd_day29``), a workbook with the sheets patients, outcomes and mrd, or a folder that
+        holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``.
+    map : mapping or path to YAML, optional
+        ``columns`` (their name: ours), ``values`` (our column: {their word: our word}) and
+        ``missing`` (their words for no value).
+
+    Returns
+    -------
+    Cohort
+        With lineage B where the file does not say, MRD also as columns of `patients`, and what
+        was assumed or not understood in `notes`.
+
+    Raises
+    ------
+    InvalidCohort
+        With every problem found: file, row, column, value and what was expected.
+    """
+    path = Path(path)
+    reader = _Reader(*_read_map(map))
+    tables: dict[str, _Table] = {}
+    expression_file: Path | None = None
+    about: dict[str, Any] = {}
+    if path.is_dir():
+        tables, expression_file, about = _folder(path, reader)
+    elif not path.is_file():
+        reader.wrong(str(path), "an existing file or folder")
+    elif path.suffix.lower() == ".xlsx":
+        content = path.read_bytes()
+        reader.files[path.name] = hashlib.sha256(content).hexdigest()
+        sheets = reader.sheets(path.name, content)
+        tables = sheets if "patients" in sheets else {"patients": t for t in [*sheets.values()][:1]}
+    elif table := reader.table(path):
+        tables = {"patients": table}
+    if "patients" not in tables and not reader.problems:
+        reader.wrong(path.name, "a table patients")
+    if "patients" not in tables:
+        raise InvalidCohort(reader.problems)
+
+    patients, outcomes, mrd = reader.patients(tables["patients"])
+    if "outcomes" in tables:
+        outcomes = reader.outcomes(tables["outcomes"], patients)
+    if "mrd" in tables:
+        mrd = reader.mrd(tables["mrd"], patients)
+    expression, kind = None, None
+    if expression_file is not None:
+        declared = about.get("expression_kind") or _declared(expression_file)
+        expression, kind = reader.expression(expression_file, declared, patients)
+    for name in sorted(set(reader.columns) - reader.used):
+        reader.wrong("the column map", "a column of the cohort", value=name)
+    if reader.problems:
+        raise InvalidCohort(reader.problems)
+
+    if "lineage" not in patients:
+        patients["lineage"] = "B"
+        reader.notes.append("No column lineage: every patient is taken to have B lineage.")
+    if mrd is not None and len(mrd):
+        patients = patients.join(_mrd_columns(mrd), on="patient_id", rsuffix="_level")
+    return Cohort(
+        id=plain(path.stem) or "cohort",
+        title=str(about.get("title", path.stem)),
+        tier="yours",
+        patients=patients,
+        outcomes=None if outcomes is None else outcomes.astype({"event": int}),
+        mrd=mrd,
+        expression=expression,
+        expression_kind=kind,
+        files=reader.files,
+        notes=tuple(reader.notes),
+    )
+
+
+def _declared(path: Path) -> str | None:
+    """Return the kind in a name such as ``expression.tpm.csv.gz``, or None."""
+    parts = path.name.split(".")
+    return parts[1] if len(parts) > 2 and parts[1] not in {"csv", "tsv"} else None
+
+
+def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, Any]]:
+    if map is None:
+        return ({},)
+    name = "the column map"
+    if isinstance(map, (str, Path)):
+        name = str(map)
+        try:
+            map = yaml.safe_load(Path(map).read_text(encoding="utf8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            expected = f"a YAML file ({type(e).__name__})"
+            raise InvalidCohort([Problem(name, None, None, None, expected)]) from None
+    known = {"columns": Mapping, "values": Mapping, "missing": (list, tuple)}
+    if not isinstance(map, Mapping):
+        raise InvalidCohort([Problem(name, None, None, None, f"the keys {', '.join(known)}")])
+    problems = [
+        Problem(name, None, str(k), None, f"one of {', '.join(known)}, each of the right shape")
+        for k, v in map.items()
+        if k not in known or not isinstance(v, cast(Any, known[k]))
+    ]
+    problems += [
+        Problem(name, None, str(k), str(v), "their word: our word")
+        for k, v in (map.get("values", {}) if not problems else {}).items()
+        if not isinstance(v, Mapping)
+    ]
+    if problems:
+        raise InvalidCohort(problems)
+    return (map,)
+
+
+def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
+    """Return the tables of a folder, its expression file and what its cohort.yml says."""
+    tables: dict[str, _Table] = {}
+    expression: list[Path] = []
+    about: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for file in sorted(p for p in folder.iterdir() if p.is_file()):
+        name = file.name.split(".")[0].lower()
+        if file.name == "cohort.yml":
+            try:
+                about = dict(yaml.safe_load(file.read_text(encoding="utf8")) or {})
+            except (UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError):
+                reader.wrong(file.name, "YAML with title or expression_kind")
+        elif name == "expression":
+            expression.append(file)
+        elif name in {"patients", "outcomes", "mrd"} and file.suffix.lower() in _ENDINGS:
+            if name in seen:
+                reader.wrong(file.name, f"one file {name}, not also {seen[name]}")
+                continue
+            seen[name] = file.name
+            if table := reader.table(file):
+                tables[name] = table
+        else:
+            reader.notes.append(f"{file.name} was not read.")
+    if len(expression) > 1:
+        reader.wrong(expression[1].name, f"one file expression, not also {expression[0].name}")
+    if "patients" not in seen:
+        reader.wrong(folder.name, "a file patients.csv, .tsv, .xlsx or .parquet")
+    return tables, expression[0] if expression else None, about

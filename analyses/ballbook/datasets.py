@@ -123,7 +123,7 @@ def kmt2a_partner(karyotype: pd.Series) -> pd.Series:
     It is a suggestion: take it only where a rearrangement was found by another method.
     """
     text = karyotype.fillna("")
-    partner = pd.Series(np.nan, index=karyotype.index, dtype=object)
+    partner: pd.Series[Any] = pd.Series(index=karyotype.index, dtype=object)
     for gene, rule in KMT2A_PARTNERS.items():
         partner[partner.isna() & text.str.contains(rule)] = gene
     return partner
@@ -496,20 +496,19 @@ def column_labels() -> pd.DataFrame:
     """
     d = _dfci_clinical().set_index("DFCI ID")
     k = _krali_clinical().set_index("public_id")
-    rows = []
-    for sample in _logcpm("dfci-gse181157").columns:
-        cohort, subtype, library, age = None, None, None, np.nan
-        patient = _dfci_sample(sample)
-        if patient in d.index:
-            cohort = "GSE181157"
-            subtype = d.at[patient, "Predicted subtype by RNA-seq"].strip()
-            age = float(d.at[patient, "Age at Dx (years)"])
-        elif sample in k.index:
-            cohort = "GSE227832"
-            subtype = k.at[sample, "Subtype at the end of the study"].strip()
-            library = k.at[sample, "library"]
-        rows.append((sample, cohort, subtype, library, age))
-    return pd.DataFrame(rows, columns=["sample", "cohort", "subtype", "library", "age_years"])
+    sample = pd.Series(_logcpm("dfci-gse181157").columns, name="sample")
+    patient = sample.map(_dfci_sample)
+    ours, nordic = patient.isin(d.index), sample.isin(k.index)
+    subtype = patient.map(d["Predicted subtype by RNA-seq"])
+    return pd.DataFrame(
+        {
+            "sample": sample,
+            "cohort": ours.map({True: "GSE181157"}).fillna(nordic.map({True: "GSE227832"})),
+            "subtype": subtype.fillna(sample.map(k["Subtype at the end of the study"])).str.strip(),
+            "library": sample.map(k["library"]),
+            "age_years": patient.map(d["Age at Dx (years)"]).astype(float),
+        }
+    )
 
 
 # ----------------------------------------------------------------------------------- CCRI
@@ -742,7 +741,7 @@ LOADERS: dict[str, Callable[[], Cohort] | Callable[[], StageGenes]] = {
 
 
 @overload
-def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...
+def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Cohort | StageGenes:

@@ -1,0 +1,262 @@
+"""Data dictionaries: what each column of each cohort table means, and how its text is read.
+
+The files in ``data/dictionaries`` are the schema of validation, the source of templates and the
+reader's reference at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ballbook import paths
+
+
+class Refused(ValueError):
+    """A text that does not fit its column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a data dictionary.
+
+    Parameters
+    ----------
+    name : str
+    type : {"text", "number", "integer", "category", "flag", "deletion", "mrd"}
+        ``flag`` is 0 or 1; ``deletion`` is wt or del (het and hom are del, and kept beside it);
+        ``mrd`` is a fraction, a percentage with its sign, a bound such as ``<0.0001``, or a class.
+    help : str
+    unit : str, optional
+    allowed : tuple of str
+        The only values of a category.
+    required : bool
+    minimum, maximum : float, optional
+    synonyms : tuple of str
+        Other names under which the column is accepted.
+    values : dict
+        A reader's words, lower case, to ours.
+    example : str
+    """
+
+    name: str
+    type: str
+    help: str
+    unit: str | None = None
+    allowed: tuple[str, ...] = ()
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    synonyms: tuple[str, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
+    example: str = ""
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        unit = f" ({self.unit})" if self.unit else ""
+        if self.allowed:
+            return "one of " + ", ".join(self.allowed)
+        if self.type == "flag":
+            return "1 or 0 (or yes, no)"
+        if self.type == "deletion":
+            return "del or wt (or het, hom)"
+        if self.type == "mrd":
+            return "a fraction from 0 to 1 (0.0001 is 0.01%), a percentage with %, or a class"
+        if self.type in {"number", "integer"}:
+            kind = "a whole number" if self.type == "integer" else "a number with a decimal point"
+            if self.minimum is not None and self.maximum is not None:
+                return f"{kind} from {self.minimum:g} to {self.maximum:g}{unit}"
+            return kind + unit
+        return "text"
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The columns of one table: the schema of validation, and the source of templates."""
+
+    table: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    wide: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Column | None:
+        """Return the column that `name`, or a synonym in any spelling, means; or None."""
+        return self._names.get(plain(name))
+
+    @property
+    def _names(self) -> dict[str, Column]:
+        found: dict[str, Column] = {}
+        for column in reversed(self.columns):
+            for name in (*column.synonyms, column.name):
+                found[plain(name)] = column
+        # A column's own name beats another's synonym.
+        found.update({plain(c.name): c for c in self.columns})
+        return found
+
+
+TABLES = (
+    "patients",
+    "outcomes",
+    "mrd",
+    "expression",
+    "cells",
+    "variants",
+    "drug_response",
+    "breakpoints",
+)
+
+
+@lru_cache(maxsize=32)
+def _dictionary(path: Path) -> Dictionary:
+    raw = yaml.safe_load(path.read_text(encoding="utf8"))
+    columns = tuple(
+        Column(
+            name=c["name"],
+            type=c["type"],
+            help=c["help"],
+            unit=c.get("unit"),
+            allowed=tuple(map(str, c.get("allowed", ()))),
+            required=bool(c.get("required", False)),
+            minimum=c.get("minimum"),
+            maximum=c.get("maximum"),
+            synonyms=tuple(c["synonyms"]),
+            values={
+                str(word).lower(): str(ours)
+                for ours, words in c.get("values", {}).items()
+                for word in (*words, ours)
+            },
+            example=str(c.get("example", "")),
+        )
+        for c in raw["columns"]
+    )
+    return Dictionary(
+        table=raw["table"],
+        row=raw["row"],
+        key=tuple(raw["key"]),
+        columns=columns,
+        wide=tuple(raw.get("wide", ())),
+        endpoints=tuple(raw.get("endpoints", ())),
+        kinds=tuple(raw.get("kinds", ())),
+    )
+
+
+def dictionary(table: str) -> Dictionary:
+    """Return the data dictionary of `table`, from ``data/dictionaries/<table>.yml``.
+
+    Raises
+    ------
+    KeyError
+        For a table that is none of `TABLES`.
+    """
+    if table not in TABLES:
+        raise KeyError(f"no table {table!r}; there are {', '.join(TABLES)}")
+    return _dictionary(paths.data() / "dictionaries" / f"{table}.yml")
+
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", ".", "-", "?", "unknown", "missing"})
+
+_YES = ("1", "1.0", "yes", "y", "true", "pos", "positive")
+_NO = ("0", "0.0", "no", "n", "false", "neg", "negative")
+_FLAG = {**dict.fromkeys(_YES, 1.0), **dict.fromkeys(_NO, 0.0)}
+_DELETION: dict[str, tuple[str, str | None]] = {
+    **dict.fromkeys(("del", "deleted", "deletion", "loss", "lost", *_YES), ("del", None)),
+    **dict.fromkeys(("wt", "wild-type", "wildtype", "normal", "intact", *_NO), ("wt", None)),
+    **dict.fromkeys(("het", "heterozygous", "monoallelic"), ("del", "het")),
+    **dict.fromkeys(("hom", "homozygous", "biallelic"), ("del", "hom")),
+}
+_MRD_CLASS = {
+    **dict.fromkeys(("negative", "neg", "undetectable"), "negative"),
+    **dict.fromkeys(("positive", "pos", "detectable"), "positive"),
+    "low": "low",
+    "high": "high",
+}
+
+
+def plain(name: str) -> str:
+    """Return a column name without the differences in spelling that do not matter."""
+    return re.sub(r"[\s.\-/]+", "_", name.strip().lower()).strip("_")
+
+
+def _number(text: str, low: float | None, high: float | None, whole: bool = False) -> float:
+    # float() also takes 1_000 and non-Latin digits, which no laboratory means.
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, flags=re.ASCII):
+        raise Refused(text)
+    value = float(text)
+    if not math.isfinite(value) or (whole and value != int(value)):
+        raise Refused(text)
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise Refused(text)
+    return value
+
+
+def _mrd(text: str) -> dict[str, Any]:
+    word = text.lower()
+    if word in _MRD_CLASS:
+        found = _MRD_CLASS[word]
+        return {"level": 0.0 if found == "negative" else math.nan, "category": found}
+    number = word.removeprefix("<").strip()
+    scale = 0.01 if number.endswith("%") else 1.0
+    level = _number(number.removesuffix("%").strip(), 0, None) * scale
+    if level > 1:
+        raise Refused(text)
+    if word.startswith("<"):
+        return {"level": 0.0, "limit_of_detection": level, "category": "negative"}
+    return {"level": level}
+
+
+def read_value(text: str, column: Column) -> dict[str, Any]:
+    """Return what one cell of `column` says, by column name.
+
+    Most cells give one value; a deletion may also give its zygosity and an MRD value its class
+    or limit of detection.
+
+    Raises
+    ------
+    Refused
+        Where the text is not what the column expects.
+    """
+    word = text.lower()
+    word_of_ours = column.values.get(word)
+    if column.type in {"number", "integer"}:
+        whole = column.type == "integer"
+        return {column.name: _number(text, column.minimum, column.maximum, whole)}
+    if column.type == "flag":
+        flag = _FLAG.get((word_of_ours or word).lower())
+        if flag is None:
+            raise Refused(text)
+        return {column.name: flag}
+    if column.type == "category":
+        if word_of_ours is None:
+            word_of_ours = {a.lower(): a for a in column.allowed}.get(word)
+        if word_of_ours is None:
+            raise Refused(text)
+        return {column.name: word_of_ours}
+    if column.type == "deletion":
+        if word not in _DELETION:
+            raise Refused(text)
+        status, zygosity = _DELETION[word]
+        found = {column.name: status}
+        return found if zygosity is None else {**found, f"{column.name}_zygosity": zygosity}
+    if column.type == "mrd":
+        return _mrd(text)
+    return {column.name: word_of_ours or text}
+
+
+def is_missing(text: str, column: Column | None = None, more: frozenset[str] = MISSING) -> bool:
+    """Return whether a cell says nothing; a word that the column itself knows says something."""
+    word = text.strip().lower()
+    if column is not None and (
+        word in column.values or word in {a.lower() for a in column.allowed}
+    ):
+        return False
+    return word in more
