@@ -37,18 +37,22 @@ def references() -> dict[str, str]:
 @cache
 def reader() -> Any:
     """Return the Markdown reader: CommonMark with tables, definition lists and formulae."""
-    from latex2mathml.converter import convert
     from markdown_it import MarkdownIt
     from mdit_py_plugins.amsmath import amsmath_plugin
     from mdit_py_plugins.deflist import deflist_plugin
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+    from ballbook.mathml import to_mathml
+
     def math(content: str, options: Mapping[str, Any]) -> str:
-        return convert(content, display="block" if options["display_mode"] else "inline")
+        return to_mathml(content, block=options["display_mode"])
+
+    def block(content: str) -> str:
+        return to_mathml(content, block=True)
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.use(dollarmath_plugin, renderer=math).use(deflist_plugin)
-    return markdown.use(amsmath_plugin, renderer=lambda s: convert(s, display="block"))
+    return markdown.use(amsmath_plugin, renderer=block)
 
 
 def prose(source: str) -> str:
