@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 CITE = re.compile(r"\{cite(?::[a-z]+)?\}`([^`]+)`")
+TARGET = re.compile(r"^\([\w-]+\)=\s*$", re.M)
+FENCE = re.compile(r"^:::+(?:\{[\w-]+\}\s*(.*))?$", re.M)
 ROLE = re.compile(r"\{(?:doc|ref|term|numref)\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
@@ -63,7 +65,8 @@ def prose(source: str) -> str:
         keys = [key.strip() for key in match[1].split(",")]
         return "(" + "; ".join(known.get(key, key) for key in keys) + ")"
 
-    plain = CITE.sub(cite, source)
+    plain = CITE.sub(cite, TARGET.sub("", source))
+    plain = FENCE.sub(lambda m: f"**{m[1]}**" if m[1] else "", plain)
     plain = ROLE.sub(lambda m: m[1] or m[2] or "", plain)
     return str(reader().render(plain))
 
