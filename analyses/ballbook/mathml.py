@@ -32,6 +32,9 @@ def to_mathml(tex: str, *, block: bool = False) -> str:
     """
     from latex2mathml.converter import convert
 
+    bare = tex.replace(r"\{", "").replace(r"\}", "")
+    if bare.count("{") != bare.count("}"):
+        raise ValueError(f"cannot convert {tex!r}: braces are not balanced")
     source = _ALIGNED.sub(r"\\\1{align*}", tex.strip())
     source = _OPERATORS.sub(r"\\operatorname{\1}", source)
     try:
