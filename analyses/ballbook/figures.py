@@ -225,7 +225,7 @@ def numbers_at_risk(
     for row, (colour, (label, curve)) in enumerate(zip(colours, curves.items(), strict=False), 1):
         y = first - row * step
         ax.text(
-            -0.02, y, label, transform=ax.transAxes, fontsize=8.5, color=colour, ha="right",
+            -0.04, y, label, transform=ax.transAxes, fontsize=8.5, color=colour, ha="right",
         )  # fmt: skip
         for tick, n in zip(ticks, curve.number_at_risk(ticks), strict=True):
             text = f"<{min_count}" if min_count and 0 < n < min_count else str(int(n))
@@ -248,7 +248,7 @@ def forest(
     table : DataFrame
         Rows from top to bottom with columns ``label``, ``value``, ``ci_low``, ``ci_high``, and
         optionally ``weight`` (sizes the square), ``kind`` (``study``, ``pooled``, ``prediction``,
-        ``yours``, ``heading``), and ``note`` (text at the left of the estimate, such as counts).
+        ``yours``, ``heading``), and ``note`` (text at the right of the estimate, such as counts).
     favours : pair of str, optional
         Words left and right of the null below the axis.
     """
@@ -284,6 +284,11 @@ def forest(
     for tick, kind in zip(ax.get_yticklabels(), kinds, strict=True):
         tick.set_fontweight("bold" if kind in {"pooled", "heading"} else "normal")
     notes = rows["note"].fillna("") if "note" in rows else [""] * len(rows)
+    widest = 5.6 * max(
+        len(f"{value:.2f} ({low:.2f} to {high:.2f})")
+        for (value, low, high), kind in zip(points, kinds, strict=True)
+        if kind != "heading"
+    )
     for i, ((value, low, high), kind, note) in enumerate(zip(points, kinds, notes, strict=True)):
         if kind == "heading":
             continue
@@ -292,9 +297,11 @@ def forest(
             text = f"{low:.2f} to {high:.2f}"
         ax.text(1.02, -i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
         if note:
-            ax.text(
-                1.38, -i, note, transform=ax.get_yaxis_transform(), va="center", fontsize=9,
-                color=C.muted,
+            # A distance in points, since the axes are narrow where labels are long.
+            ax.annotate(
+                note, (1.02, -i), xycoords=ax.get_yaxis_transform(), xytext=(widest, 0),
+                textcoords="offset points", va="center", fontsize=9, color=C.muted,
+                annotation_clip=False,
             )  # fmt: skip
     ax.set_ylim(-len(rows) + 0.4, 0.6)
     ax.spines["left"].set_visible(False)
@@ -334,7 +341,10 @@ def specification_curve(
     if null is not None:
         top.axhline(null, color=C.muted, linewidth=0.9, zorder=0)
     if log:
+        from matplotlib.ticker import LogLocator
+
         top.set_yscale("log")
+        top.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
         top.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
         top.yaxis.set_minor_formatter(lambda v, _: "")
     top.set_ylabel(ylabel)
