@@ -19,6 +19,7 @@ from ballbook.parametric_survival import (
     median_before_selection,
     median_ranks,
     patients_for_median,
+    ratio_of_medians,
     sample_median_quantile,
     shape_from_survival,
     simulate_medians,
@@ -206,6 +207,27 @@ def test_weibull_fits_are_centred_on_the_truth_and_cover_it() -> None:
         covered += fit.shape.ci_low <= 1.4 <= fit.shape.ci_high  # type: ignore[operator]
     assert np.mean(fits, axis=0) == pytest.approx([6.0, 1.4], rel=0.03)
     assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_a_ratio_of_medians_covers_the_truth_in_drawn_samples() -> None:
+    covered = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        medians = [
+            kaplan_meier(Weibull(m, 0.8).draw(80, rng), np.ones(80)).median() for m in (9.0, 4.5)
+        ]
+        ratio = ratio_of_medians(*medians)
+        covered += ratio.ci_low <= 2.0 <= ratio.ci_high  # type: ignore[operator]
+    assert 0.92 <= covered / 300 <= 0.98
+
+
+def test_a_ratio_of_medians_needs_both_bounds() -> None:
+    reached = kaplan_meier(np.arange(1.0, 41), np.ones(40)).median()
+    open_ended = kaplan_meier([1.0, 2, 3, 4], [1, 1, 1, 0]).median()
+    assert open_ended.ci_high is None
+    assert ratio_of_medians(reached, open_ended).value is None
+    with pytest.raises(ValueError, match="level"):
+        ratio_of_medians(reached, kaplan_meier([1.0, 2, 3], [1, 1, 1], ci_level=0.9).median())
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,45 @@ def _follow_up_for(curve: Weibull, censored: float) -> float:
     return math.exp(optimize.brentq(excess, centre - 25, centre + 25))
 
 
+def ratio_of_medians(first: Estimate, second: Estimate) -> Estimate:
+    r"""Return the ratio of two independent medians from their printed intervals.
+
+    On the log scale, each standard error from its own interval:
+    :math:`s_i = \log(U_i/L_i)/(2z)` and :math:`\log R \pm z\sqrt{s_1^2+s_2^2}`.
+
+    Returns
+    -------
+    Estimate
+        ``kind="ratio"``; without a value when a median or a bound is not reached.
+
+    Raises
+    ------
+    ValueError
+        If the two intervals have different levels.
+    """
+    level = first.ci_level
+    if level is None or level != second.ci_level:
+        raise ValueError(f"intervals of one level are needed, got {level} and {second.ci_level}")
+    z, values, variance = normal_quantile(level), [], 0.0
+    for e in (first, second):
+        if e.value is None or e.ci_low is None or e.ci_high is None:
+            return not_estimable("ratio", f"{e.label or 'a median'}: a bound is not reached")
+        values.append(math.log(e.value))
+        variance += (math.log(e.ci_high / e.ci_low) / (2 * z)) ** 2
+    middle, margin = values[0] - values[1], z * math.sqrt(variance)
+    return Estimate(
+        kind="ratio",
+        value=math.exp(middle),
+        ci_low=math.exp(middle - margin),
+        ci_high=math.exp(middle + margin),
+        ci_level=level,
+        p_value=float(2 * stats.norm.sf(abs(middle) / math.sqrt(variance))),
+        statistic=middle / math.sqrt(variance),
+        n=(first.n or 0) + (second.n or 0) or None,
+        method="ratio of medians, log scale, standard errors from the two intervals",
+    )
+
+
 # --- fitting ------------------------------------------------------------------------------------
 
 
