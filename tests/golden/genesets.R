@@ -96,10 +96,13 @@ compare <- function(slope, is_kmt2a) {
   a <- slope[is_kmt2a]
   b <- slope[!is_kmt2a]
   w <- wilcox.test(a, b)
+  exact <- wilcox.test(a, b, exact = TRUE, conf.int = TRUE)
   t <- t.test(a, b)
   list(
     n = c(length(a), length(b)), means = c(mean(a), mean(b)),
     wilcoxon_p = w$p.value, wilcoxon_w = unname(w$statistic),
+    exact_p = exact$p.value, shift = unname(exact$estimate),
+    shift_ci = as.numeric(exact$conf.int),
     welch_difference = mean(a) - mean(b), welch_ci = as.numeric(t$conf.int), welch_p = t$p.value
   )
 }
@@ -138,8 +141,32 @@ out$chiaretti <- list(
   raw_slope_p = compare(as.numeric(raw[b_lineage, 2:6] %*% (-2:2)) / 10, aff1[b_lineage])$wilcoxon_p,
   age_all = spearman(pheno$age[b_lineage], slope[b_lineage]),
   age_aff1 = spearman(pheno$age[b_lineage & aff1], slope[b_lineage & aff1]),
-  immunophenotype = spearman(as.integer(substr(pheno$BT[immuno], 2, 2)), slope[immuno])
+  immunophenotype = spearman(as.integer(substr(pheno$BT[immuno], 2, 2)), slope[immuno]),
+  b1 = compare(slope[immuno], pheno$BT[immuno] == "B1"),
+  b1_without_aff1 = compare(slope[immuno & !aff1], pheno$BT[immuno & !aff1] == "B1")
 )
+
+# DFCI and Krali: the shared log-CPM table, Ensembl ids renamed by ALLCatchR.
+folder <- file.path(root, "omics/paediatric-all-deg-logcpm")
+table <- read.csv(gzfile(file.path(folder, "logcpm_2897genes_793samples.csv.gz")),
+  row.names = 1, check.names = FALSE
+)
+labels <- read.csv(file.path(folder, "column_labels.csv"))
+ids <- read.csv(gzfile(file.path(root, "omics/allcatchr/ID_conversion_sex.csv.gz")))
+names_of <- ids$symbol[match(rownames(table), ids$ensemble_ID)]
+stopifnot(!anyDuplicated(names_of[!is.na(names_of)]))
+table <- as.matrix(table[!is.na(names_of), ])
+rownames(table) <- names_of[!is.na(names_of)]
+for (series in c("GSE181157", "GSE227832")) {
+  mine <- labels[which(labels$cohort == series), ]
+  s <- slope_of(stage_table(table[, mine$sample]))
+  b <- !mine$subtype %in% c("T-ALL")
+  kmt2a <- grepl("^KMT2A", mine$subtype)
+  out[[tolower(series)]] <- list(
+    n = sum(b), samples = mine$sample, slope = unname(s), kmt2a = compare(s[b], kmt2a[b]),
+    age_all = if (series == "GSE181157") spearman(mine$age_years[b], s[b])
+  )
+}
 
 # GSE133499: from raw counts.
 counts <- as.matrix(read.csv(gzfile(file.path(root, "omics/geo-gse133499/counts_42.csv.gz")),
