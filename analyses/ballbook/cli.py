@@ -25,10 +25,10 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from ballbook import cohort
         from ballbook.analyses import UnknownAnalysis
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
+        from ballbook.cohort import InvalidCohort
         from ballbook.ledger import IncompleteLedger
         from ballbook.parameters import InvalidParameters
         from ballbook.recorded import NotKept
@@ -38,7 +38,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             UnknownAnalysis,
             CatalogError,
             InvalidParameters,
-            getattr(cohort, "InvalidCohort", CatalogError),
+            InvalidCohort,
             InvalidClaims,
             NotEmpty,
         )
