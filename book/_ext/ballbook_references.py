@@ -16,7 +16,6 @@ from pybtex.style.template import (
     href,
     join,
     optional,
-    optional_field,
     sentence,
     tag,
     words,
@@ -63,8 +62,7 @@ class BallbookStyle(UnsrtStyle):
                 optional[field("publisher")],
             ],
             join[
-                optional_field("year"),
-                optional[";", volume],
+                first_of[join[field("year"), optional[";", volume]], optional[volume]],
                 optional[":", field("pages")],
             ],
         ]
