@@ -742,7 +742,11 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         content = path.read_bytes()
         reader.files[path.name] = hashlib.sha256(content).hexdigest()
         sheets = reader.sheets(path.name, content)
-        tables = sheets if "patients" in sheets else {"patients": t for t in [*sheets.values()][:1]}
+        first = next(iter(sheets.values()), None)
+        if "patients" in sheets:
+            tables = sheets
+        elif first is not None:
+            tables = {"patients": first}
     elif table := reader.table(path):
         tables = {"patients": table}
     if "patients" not in tables and not reader.problems:
