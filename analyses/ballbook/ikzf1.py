@@ -1,4 +1,4 @@
-r"""*IKZF1* deletion and outcome: effects read from printed arms, and loss of its band in a karyotype.
+r"""*IKZF1* deletion and outcome: effects from printed arms, and its band in a karyotype.
 
 Effects. A paper that prints survival in patients with and without a deletion gives, under
 proportional hazards, :math:`HR=\ln S_1(t)/\ln S_0(t)` at whatever time :math:`t` it reads the
@@ -319,6 +319,75 @@ def _as_ratio(effect: Effect) -> dict[str, float]:
     }
 
 
+def printed_table(arms: pd.DataFrame) -> pd.DataFrame:
+    """Return the printed arms for reading: one row a study and endpoint, percentages as printed.
+
+    Columns: ``label, endpoint, horizon_years, deleted, wild_type, p_printed, source, locator, role,
+    why``.
+    """
+    rows = []
+    for (_, endpoint), table in arms.groupby(["study", "endpoint"], sort=False):
+        first = table.iloc[0]
+        rows.append(
+            {
+                "label": first["label"],
+                "endpoint": endpoint,
+                "horizon_years": first["horizon_years"],
+                "deleted": "; ".join(map(_as_printed, _records(table[table["arm"] != "wt"]))),
+                "wild_type": "; ".join(map(_as_printed, _records(table[table["arm"] == "wt"]))),
+                **{c: first[c] for c in ("p_printed", "source", "locator", "role", "why")},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(row) for _, row in table.iterrows()]
+
+
+def _as_printed(arm: dict[str, Any]) -> str:
+    text = f"{arm['estimate_pct']:g}%"
+    if pd.notna(arm["se_pct"]):
+        text += f" (SE {arm['se_pct']:g})"
+    elif pd.notna(arm["ci_low_pct"]):
+        text += f" ({arm['ci_low_pct']:g} to {arm['ci_high_pct']:g})"
+    named = {"plus": " IKZF1plus", "del-only": " others"}.get(arm["arm"], "")
+    return text + named + (f" of {arm['n']:g}" if pd.notna(arm["n"]) else "")
+
+
+def forest_rows(
+    effects: pd.DataFrame,
+    fit: MetaAnalysis | None = None,
+    *,
+    heading: str = "",
+    kind: str = "study",
+) -> pd.DataFrame:
+    """Return rows for `ballbook.figures.forest`: a heading, the studies, their pool.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        ``label, value, ci_low, ci_high`` and, where known, ``n_deleted`` and ``n_wild_type``.
+    fit : MetaAnalysis, optional
+        Adds weights, the pooled effect and its prediction interval.
+    """
+    rows = effects[["label", "value", "ci_low", "ci_high"]].assign(kind=kind)
+    if {"n_deleted", "n_wild_type"} <= set(effects):
+        pairs = effects[["n_deleted", "n_wild_type"]].itertuples(index=False)
+        rows["note"] = [" v ".join("?" if pd.isna(v) else f"{v:g}" for v in pair) for pair in pairs]
+    parts = [pd.DataFrame([{"label": heading, "kind": "heading"}])] if heading else []
+    parts.append(rows)
+    if fit is not None:
+        rows["weight"] = fit.weights["weight_random"].to_numpy()
+        for label, what, e in (
+            (f"Pooled, {len(rows)} cohorts", "pooled", fit.pooled),
+            ("Expected in a new cohort", "prediction", fit.prediction_interval),
+        ):
+            row = {"value": e.value, "ci_low": e.ci_low, "ci_high": e.ci_high}
+            parts.append(pd.DataFrame([{"label": label, "kind": what, **row}]))
+    return pd.concat(parts, ignore_index=True)
+
+
 # ----------------------------------------------------------------------- a reader's own cohort
 
 
@@ -365,7 +434,8 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
         Where the cohort has no such endpoint or no ``ikzf1``, saying what it has.
     """
     if "ikzf1" not in cohort.patients:
-        raise KeyError(f"{cohort.id} has no column ikzf1; it has {', '.join(cohort.patients)}")
+        known = ", ".join(map(str, cohort.patients.columns))
+        raise KeyError(f"{cohort.id} has no column ikzf1; it has {known}")
     timed = cohort.endpoint(endpoint)
     table = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
     steps: list[tuple[Any, ...]] = [
