@@ -62,7 +62,7 @@ class BallbookStyle(UnsrtStyle):
                 optional[field("publisher")],
             ],
             join[
-                first_of[join[field("year"), optional[";", volume]], optional[volume]],
+                first_of[optional[field("year"), optional[";", volume]], optional[volume]],
                 optional[":", field("pages")],
             ],
         ]
