@@ -36,8 +36,8 @@ def build(*, cores: int = 2) -> Path:
     """
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(paths.analyses() / "Snakefile"),
-        "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete", "--quiet",
-        "--nolock",
+        "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete",
+        "--quiet", "all", "--nolock",
     ]  # fmt: skip
     if subprocess.run(command, check=False).returncode:
         raise run.RunFailed("the book was not built; the reason stands above")
