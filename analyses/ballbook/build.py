@@ -47,6 +47,9 @@ def build(*, cores: int = 2) -> Path:
 def make_page(slug: str) -> Path:
     """Run an analysis for the book, or use its recorded run where its data cannot be had."""
     target = paths.build() / "runs" / slug
+    if not (target / "results.json").is_file():
+        # The workflow takes the results away before it makes a page again.
+        shutil.rmtree(target, ignore_errors=True)
     try:
         run.run(slug)
         click.echo(f"{slug}: run")
