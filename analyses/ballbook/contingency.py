@@ -7,7 +7,7 @@ return ``kind="p-value"``. The R calls that give the same numbers stand in the d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from ballbook.results import Estimate, not_estimable
 TIE = 1 + 1e-7
 
 # A table with more partial tables than this is sampled instead of enumerated.
-MAX_NODES = 400_000
+MAX_NODES = 2_000_000
 
 
 # ---------------------------------------------------------------------------- proportions
@@ -281,9 +281,8 @@ def fisher_exact(table: ArrayLike, *, seed: int = 20260219, n_samples: int = 200
     Given the margins a table has probability :math:`\prod r_i! \prod c_j! / (N! \prod x_{ij}!)`;
     the P value adds all tables no more likely than the observed one. Tables are built column by
     column, and partial tables with equal remaining row totals and equal probability so far are
-    merged; a branch whose completions all count, or none, is closed at once (Mehta and Patel,
-    JASA 1983;78:427). When that is still too much work the P value is a seeded Monte Carlo one,
-    :math:`(1 + \#)/(1 + B)`, and `method` and `reason` say so.
+    merged, as in the network algorithm (Mehta and Patel, JASA 1983;78:427). When that is still too much work
+    the P value is a seeded Monte Carlo one, :math:`(1 + \#)/(1 + B)`, and `method` and `reason` say so.
 
     Parameters
     ----------
@@ -592,8 +591,9 @@ def mantel_haenszel(tables: ArrayLike, *, ci_level: float = 0.95) -> MantelHaens
     variance = float((row * (c + d) * col * (b + d) / (n**2 * (n - 1))).sum())
 
     def cmh(continuity: float) -> Estimate:
-        # R corrects by no more than the deviation itself.
-        x = (abs(deviation) - min(continuity, abs(deviation))) ** 2 / variance
+        # As R: no correction where it would exceed the deviation.
+        gap = abs(deviation) - (continuity if abs(deviation) >= continuity else 0.0)
+        x = gap**2 / variance
         p = float(stats.chi2.sf(x, 1))
         told = ", continuity-corrected" if continuity else ""
         return Estimate(
@@ -726,9 +726,10 @@ def _score_z_all(
     l1 = (n2 * delta - n - 2 * k2) * delta + k1 + k2
     l0 = k2 * delta * (1 - delta)
     q = l2**3 / (3 * l3) ** 3 - l1 * l2 / (6 * l3**2) + l0 / (2 * l3)
-    p = np.sign(q) * np.sqrt(np.maximum(l2**2 / (3 * l3) ** 2 - l1 / (3 * l3), 0))
-    p = np.where(p == 0, 1e-300, p)
-    angle = (math.pi + np.arccos(np.clip(q / p**3, -1, 1))) / 3
+    p = np.where(q < 0, -1, 1) * np.sqrt(np.maximum(l2**2 / (3 * l3) ** 2 - l1 / (3 * l3), 0))
+    # p = 0 is a triple root; the cosine below is then multiplied by zero.
+    ratio = np.divide(q, p**3, out=np.zeros_like(p), where=np.abs(p) > 1e-100)
+    angle = (math.pi + np.arccos(np.clip(ratio, -1, 1))) / 3
     second = np.clip(2 * p * np.cos(angle) - l2 / (3 * l3), max(0.0, -delta), min(1.0, 1 - delta))
     first = np.clip(second + delta, 0.0, 1.0)
     variance = first * (1 - first) / n1 + second * (1 - second) / n2
@@ -869,87 +870,86 @@ def _without_empty(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
 
 
-def _fill_columns(total: int, limits: Sequence[int]) -> list[tuple[int, ...]]:
-    """All ways to share `total` among rows with the given limits."""
-    if len(limits) == 1:
-        return [(total,)] if total <= limits[0] else []
-    rest = sum(limits[1:])
-    return [
-        (x, *tail)
-        for x in range(max(0, total - rest), min(total, limits[0]) + 1)
-        for tail in _fill_columns(total - x, limits[1:])
-    ]
+def _fillings(total: int, limits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All ways to share `total` among rows with the given limits, one a line."""
+    done = np.zeros((1, 0), dtype=np.int64)
+    left = np.array([total])
+    for i, limit in enumerate(limits):
+        low = np.maximum(0, left - int(limits[i + 1 :].sum()))
+        ways = np.maximum(np.minimum(left, limit) - low + 1, 0)
+        source = np.repeat(np.arange(len(left)), ways)
+        step = np.arange(len(source)) - np.repeat(np.cumsum(ways) - ways, ways)
+        x = low[source] + step
+        done = np.column_stack([done[source], x])
+        left = left[source] - x
+    return done
+
+
+def _number_of_fillings(total: int, limits: NDArray[np.int64]) -> float:
+    ways = np.array([1.0])
+    for limit in limits:
+        ways = np.convolve(ways, np.ones(int(limit) + 1))[: total + 1]
+    return float(ways[total]) if total < len(ways) else 0.0
 
 
 def _freeman_halton(counts: NDArray[np.int64]) -> float | None:
     """Exact P of an r x c table, or None when it would need too many partial tables."""
     if counts.shape[0] > counts.shape[1]:
         counts = counts.T
-    rows = [int(v) for v in counts.sum(axis=1)]
-    columns = sorted((int(v) for v in counts.sum(axis=0)), reverse=True)
+    # The small columns first: they leave few distinct remainders for the large ones.
+    columns = np.sort(counts.sum(axis=0))
+    rows = np.sort(counts.sum(axis=1))
     log_fact = special.gammaln(np.arange(int(counts.sum()) + 2) + 1.0)
+    total = float(log_fact[counts.sum()] - log_fact[rows].sum() - log_fact[columns].sum())
     observed = -float(log_fact[counts].sum()) + math.log(TIE)
-    work = 0
-    # For each number of columns still to fill and row totals still to place: the log of the sum,
-    # the largest and the smallest of the product of 1/x! over all ways to finish.
-    memo: dict[tuple[int, tuple[int, ...]], tuple[float, float, float]] = {}
-
-    class TooLargeError(Exception):
-        pass
-
-    def step(stage: int, state: tuple[int, ...]) -> list[tuple[tuple[int, ...], float]]:
-        nonlocal work
-        moves = _fill_columns(columns[stage], state)
-        work += len(moves)
-        if work > MAX_NODES:
-            raise TooLargeError
-        # Rows are exchangeable, so a state is known by its sorted totals.
-        return [
-            (
-                tuple(sorted(s - x for s, x in zip(state, move, strict=True))),
-                -float(log_fact[list(move)].sum()),
-            )
-            for move in moves
-        ]
-
-    def finish(stage: int, state: tuple[int, ...]) -> tuple[float, float, float]:
-        if stage == len(columns):
-            return 0.0, 0.0, 0.0
-        key = (stage, state)
-        if key not in memo:
-            parts = [(w, finish(stage + 1, rest)) for rest, w in step(stage, state)]
-            memo[key] = (
-                float(special.logsumexp([w + f[0] for w, f in parts])),
-                max(w + f[1] for w, f in parts),
-                min(w + f[2] for w, f in parts),
-            )
-        return memo[key]
-
-    try:
-        start = tuple(sorted(rows))
-        total = finish(0, start)[0]
-        level: dict[tuple[int, ...], dict[float, float]] = {start: {0.0: 1.0}}
-        included: list[float] = []
-        for stage in range(len(columns)):
-            following: dict[tuple[int, ...], dict[float, float]] = {}
-            for state, pasts in level.items():
-                moves = step(stage, state)
-                for past, ways in pasts.items():
-                    work += len(moves)
-                    if work > 10 * MAX_NODES:
-                        raise TooLargeError
-                    for rest, w in moves:
-                        log_p = round(past + w, 11)
-                        all_ways, longest, shortest = finish(stage + 1, rest)
-                        if log_p + longest <= observed:
-                            included.append(math.log(ways) + log_p + all_ways)
-                        elif log_p + shortest <= observed:
-                            bucket = following.setdefault(rest, {})
-                            bucket[log_p] = bucket.get(log_p, 0.0) + ways
-            level = following
-    except TooLargeError:
+    radix = (int(rows.max()) + 1) ** np.arange(len(rows))
+    if (int(rows.max()) + 1.0) ** len(rows) > 2.0**62:
         return None
-    return min(1.0, math.exp(float(special.logsumexp(included)) - total)) if included else 0.0
+    # Partial tables: remaining row totals (rows are exchangeable, so sorted), the log of the
+    # product of 1/x! so far, and in how many ways.
+    states, logs, ways = rows[None, :], np.zeros(1), np.ones(1)
+    starts = np.array([0])
+    for column in columns[:-2]:
+        found = []
+        work = 0.0
+        ends = np.append(starts[1:], len(logs))
+        for start, end in zip(starts, ends, strict=True):
+            work += _number_of_fillings(int(column), states[start]) * (end - start)
+            if work > MAX_NODES:
+                return None
+            moves = _fillings(int(column), states[start])
+            rest = np.sort(states[start] - moves, axis=1)
+            gain = -log_fact[moves].sum(axis=1)
+            found.append(
+                (
+                    np.tile(rest, (end - start, 1)),
+                    np.add.outer(logs[start:end], gain).ravel(),
+                    np.repeat(ways[start:end], len(moves)),
+                )
+            )
+        states, logs, ways = (np.concatenate(part) for part in zip(*found, strict=True))
+        logs = np.round(logs, 11)
+        keys = states @ radix
+        order = np.lexsort((logs, keys))
+        states, logs, ways, keys = states[order], logs[order], ways[order], keys[order]
+        new_state = np.append(True, np.diff(keys) != 0)
+        first = np.flatnonzero(new_state | np.append(True, np.diff(logs) != 0))
+        ways = np.add.reduceat(ways, first)
+        states, logs, new_state = states[first], logs[first], new_state[first]
+        starts = np.flatnonzero(new_state)
+    # The last two columns together: one filling fixes both.
+    column = int(columns[-2])
+    if sum(_number_of_fillings(column, states[i]) for i in starts) > 20 * MAX_NODES:
+        return None
+    p = 0.0
+    for start, end in zip(starts, np.append(starts[1:], len(logs)), strict=True):
+        moves = _fillings(column, states[start])
+        tail = np.sort(-log_fact[moves].sum(axis=1) - log_fact[states[start] - moves].sum(axis=1))
+        below = np.append(0.0, np.cumsum(np.exp(tail - tail[-1])))
+        reach = np.searchsorted(tail, observed - logs[start:end], side="right")
+        scale = np.exp(logs[start:end] + tail[-1] - total)
+        p += float((ways[start:end] * scale * below[reach]).sum())
+    return min(1.0, p)
 
 
 def _monte_carlo(counts: NDArray[np.int64], seed: int, n_samples: int) -> tuple[float, float]:
