@@ -1,0 +1,141 @@
+"""MRD levels to positive or negative, and cohorts simulated from printed margins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, f_oneway
+
+from ballbook import datasets, mrd, trees
+
+MARGINS = datasets.published("hartmann_margins")
+MODEL = mrd.clearance_model(MARGINS)
+
+
+def test_a_level_at_the_cut_off_is_positive() -> None:
+    got = mrd.positivity([0.0, 9.99e-5, 1e-4, 0.5, np.nan])
+    assert got.tolist()[:4] == [0, 0, 1, 1]
+    assert np.isnan(got[4])
+
+
+def test_an_assay_that_cannot_see_the_cut_off_decides_nothing_when_it_sees_nothing() -> None:
+    got = mrd.positivity([0, 0, 0, 2e-3], limit_of_detection=[1e-5, 1e-4, 1e-3, 1e-3])
+    assert got.isna().tolist() == [False, False, True, False]
+    assert got[3] == 1
+
+
+def test_classes_count_only_where_there_is_no_level() -> None:
+    got = mrd.positivity([np.nan, np.nan, 1e-6], category=["high", None, "high"])
+    assert got[0] == 1 and np.isnan(got[1]) and got[2] == 0
+
+
+def test_percent_are_refused() -> None:
+    with pytest.raises(ValueError, match="percent"):
+        mrd.positivity([0.01, 12.0])
+    with pytest.raises(ValueError, match="cut-off"):
+        mrd.positivity([0.01], cut=0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1), st.floats(1e-6, 0.5), st.floats(1e-6, 0.5))
+def test_a_higher_cut_off_never_makes_more_patients_positive(
+    levels: list[float], one: float, two: float
+) -> None:
+    low, high = (mrd.positivity(levels, c).sum() for c in sorted((one, two)))
+    assert high <= low
+
+
+def test_margins_are_what_the_paper_prints() -> None:
+    cell = MARGINS.set_index(["quantity", "group"])
+    with_score = cell.loc["clearance with maturity score", "n"]
+    assert with_score.to_dict() == {"fast": 30, "intermediate": 29, "slow": 38}
+    ages = cell.loc["clearance with age"]
+    assert ages["n"].to_dict() == {"fast": 39, "intermediate": 53, "slow": 122}
+    assert ages["value"].to_dict() == {"fast": 9.4, "intermediate": 32, "slow": 37}
+    assert cell.loc["age group", "n"].tolist() == [63, 96, 207, 79]
+    assert cell.loc["age group", "n"].sum() == 445
+    assert cell.loc["fusion partner", "n"].to_dict() == {
+        "AFF1": 221,
+        "MLLT1": 43,
+        "MLLT10": 14,
+        "MLLT3": 28,
+    }
+    assert cell.loc["anova", "value"].tolist() == [0.00021, 0.0013]
+    assert cell.loc[("association", "AFF1 and clearance"), "value"] == 0.0007
+    tree = trees.PublishedTree()
+    assert cell.loc["tree cut-off", "value"].tolist() == [tree.cut_high, tree.cut_low]
+
+
+@pytest.mark.parametrize("pattern", [(1, 0, -1), (1, 0, 0)])
+def test_an_exact_cohort_returns_the_printed_anova(pattern: tuple[float, ...]) -> None:
+    model = mrd.clearance_model(MARGINS, pattern=pattern)
+    X, y = model.draw(np.random.default_rng(4), exact=True)
+    assert np.bincount(y).tolist() == [30, 29, 38]
+    parts = [X[y == c, 0].astype(float) for c in range(3)]
+    assert f_oneway(*parts).pvalue == pytest.approx(0.0013, rel=1e-4)
+    assert parts[0].mean() > parts[2].mean()
+
+
+def test_median_ages_are_the_printed_ones() -> None:
+    for cdf, printed in zip(MODEL.age_cdf, (9.4, 32, 37), strict=True):
+        assert np.interp(printed, MODEL.age_grid, cdf) == pytest.approx(0.5, abs=1e-9)
+        assert (np.diff(cdf) >= 0).all() and cdf[-1] == pytest.approx(1)
+
+
+def test_partner_shares_give_the_printed_p_and_the_printed_overall_share() -> None:
+    n = np.array([39, 53, 122])
+    aff1 = MODEL.partner_shares[:, 0]
+    assert n @ aff1 / n.sum() == pytest.approx(221 / 325, abs=1e-9)
+    table = np.column_stack([n * aff1, n * (1 - aff1)])
+    assert chi2_contingency(table, correction=False).pvalue == pytest.approx(0.0007, rel=1e-6)
+    assert np.allclose(MODEL.partner_shares.sum(axis=1), 1)
+    assert np.allclose(MODEL.partner_shares[:, 1] / MODEL.partner_shares[:, 3], 43 / 28)
+
+
+def test_unrelated_models_have_no_differences_between_classes() -> None:
+    null = MODEL.without(maturity=True, others=True)
+    assert not null.means.any()
+    assert (
+        np.ptp(null.age_cdf, axis=0).max() == 0 and np.ptp(null.partner_shares, axis=0).max() == 0
+    )
+    only = MODEL.without(others=True)
+    assert np.array_equal(only.means, MODEL.means)
+    p = [
+        f_oneway(*[X[y == c, 0] for c in range(3)]).pvalue
+        for X, y in (null.draw(np.random.default_rng(s)) for s in range(300))
+    ]
+    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.09
+
+
+def test_shape_of_recognises_the_published_tree() -> None:
+    # Four noiseless groups that follow the published rules exactly.
+    rng = np.random.default_rng(0)
+    score = rng.uniform(-0.6, 0.3, 400)
+    gene = rng.choice(list(MODEL.partners), 400)
+    said = trees.PublishedTree().predict(score, gene).cat.codes.to_numpy()
+    one_hot = gene[:, None] == np.array(MODEL.partners)
+    X = np.column_stack([score, rng.uniform(0, 60, 400), one_hot]).astype(np.float32)
+    grown = trees.grow(X, said.astype(np.int64), trees.Settings(4, 5), 0)
+    shape = mrd.shape_of(grown, MODEL.columns)
+    assert shape.maturity_first and shape.three_classes and shape.published_shape
+    assert shape.with_mllt1 and shape.no_age
+    assert shape.cut == pytest.approx(np.mean(score <= -0.04), abs=0.01)
+    by_age = trees.grow(X[:, [1, 0, 2, 3, 4, 5, 6]], said.astype(np.int64), trees.Settings(4, 5), 0)
+    other = mrd.shape_of(by_age, MODEL.columns)
+    assert not other.maturity_first and not other.no_age and np.isnan(other.cut)
+
+
+def test_a_chance_study_is_reproducible_and_orders_its_scenarios() -> None:
+    settings = trees.Settings(4, 5)
+    null = MODEL.without(maturity=True, others=True)
+    one, two = (mrd.chance_study(null, settings, n_cohorts=60, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(one.shapes, two.shapes)
+    real = mrd.chance_study(MODEL, settings, n_cohorts=60, exact=True, seed=3)
+    assert real.shapes["new"].mean() > one.shapes["new"].mean() + 0.05
+    assert (one.shapes["apparent"] > one.shapes["new"]).mean() > 0.95
+    # Nobody does better on new patients than always saying the largest class, when nothing helps.
+    assert one.shapes["new"].mean() < 38 / 97
+    assert one.at_least(0.0).value == 1 and one.at_least(1.01).value == 0
+    assert real.share("maturity_first").n == 60
