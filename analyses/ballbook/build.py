@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ballbook import render as parts
 from ballbook.ledger import ledger
 from ballbook.notebook import write_csv, write_json
 
+# Claims a finding shows on the landing page; its own page shows all.
+SHOWN_ON_BOARD = 3
 DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
 
 
@@ -147,12 +150,16 @@ def findings_board() -> str:
         analysis = analyses.find(slug)
         file = paths.build() / "runs" / slug / "results.json"
         results = json.loads(file.read_text(encoding="utf8"))
-        for verdict in run.headline(analysis.meta, results):
-            link = f'<a href="{analysis.chapter}/{slug}.html">{analysis.meta["title"]}</a>'
+        title = escape(str(analysis.meta["title"]))
+        link = f'<a href="{analysis.chapter}/{slug}.html">{title}</a>'
+        for i, verdict in enumerate(run.headline(analysis.meta, results)[:SHOWN_ON_BOARD]):
+            claim = known[verdict.claim]
+            printed = f"<br>{escape(verdict.published)}" if claim.printed else ""
+            again = "" if i == 0 else ' class="bb-again"'
             rows.append(
                 {
-                    "Finding": parts.Raw(link),
-                    "Published": f"{known[verdict.claim].statement} {verdict.published}",
+                    "Finding": parts.Raw(f"<span{again}>{link}</span>"),
+                    "Published": parts.Raw(f"{escape(claim.statement)}{printed}"),
                     "Ours": verdict.recomputed,
                     "Data": parts.tier_pill(verdict.tier),
                     "Verdict": parts.verdict_pill(verdict.verdict),
