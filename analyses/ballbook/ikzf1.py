@@ -225,13 +225,16 @@ def pool(
 
 
 def cautious_pool(effects: pd.DataFrame) -> MetaAnalysis:
-    """Return the REML pool with the wider of its Hartung-Knapp and normal intervals.
+    """Return the REML pool with an interval that few studies can bear.
 
-    Where studies agree better than their errors allow, the Hartung-Knapp interval is narrower than
-    the normal one, which nobody should believe (Roever, Knapp, Friede, BMC Med Res Methodol
-    2015;15:99).
+    From three studies on, the wider of the Hartung-Knapp and the normal interval: where studies
+    agree better than their errors allow, the former is the narrower, which nobody should believe
+    (Roever, Knapp, Friede, BMC Med Res Methodol 2015;15:99). With two, the normal interval: a t
+    interval on one degree of freedom is wide beyond use.
     """
     adjusted, normal = pool(effects), pool(effects, knapp_hartung=False)
+    if len(effects) < 3:
+        return normal
     return adjusted if _log_width(adjusted) >= _log_width(normal) else normal
 
 
