@@ -8,6 +8,7 @@ half-written and never harms an earlier result.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -145,6 +146,8 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     source.metadata["language_info"] = {"name": "python"}
     # Socket files have short paths only; ports would be open to other users of the machine.
     sockets = Path(tempfile.mkdtemp(prefix="bb-"))
+    # Parameters are checked already, and by more types than papermill knows.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     threads = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     try:
         with environment(
