@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from ballbook import genesets, maturity
 from ballbook.genesets import GeneSet
+from ballbook.results import Estimate
 
 BOUND = math.sqrt(60) / 10
 
@@ -277,3 +278,20 @@ def test_correlation_power_agrees_with_a_simulation() -> None:
     assert maturity.correlation_power(0.0, 50) == pytest.approx(0.05)
     with pytest.raises(ValueError, match="four patients"):
         maturity.correlation_power(0.5, 3)
+
+
+def test_pooled_correlation_equals_metafor() -> None:
+    """R: metafor 3.8-1, rma(atanh(r), sei = sqrt((1 + r^2/2)/(n - 3)), method = "REML")."""
+    found = maturity.pooled_correlation(
+        [
+            Estimate(kind="correlation", value=r, n=n)
+            for r, n in ((-0.33, 36), (-0.05, 10), (-0.5, 31))
+        ]
+    )
+    assert [found.value, found.ci_low, found.ci_high] == pytest.approx(
+        [-0.3728866297, -0.5637816087, -0.1441723121], rel=1e-4
+    )
+    assert found.p_value == pytest.approx(0.001846104773, rel=1e-3)
+    assert found.n == 77
+    with pytest.raises(ValueError, match="four patients"):
+        maturity.pooled_correlation([Estimate(kind="correlation", value=0.2, n=3)])

@@ -26,7 +26,7 @@ scaled before the line was fitted. The scalings are therefore a choice here, not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -401,6 +401,42 @@ def chance_lower(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estim
         ci_level=ci_level,
         n=m + n,
         method="Mann-Whitney probability, Newcombe's interval (method 5)",
+    )
+
+
+def pooled_correlation(correlations: Sequence[Estimate]) -> Estimate:
+    r"""Return the average of Spearman correlations from separate groups of patients.
+
+    Random effects (REML, normal interval) on Fisher's scale, :math:`\operatorname{artanh} r`, with
+    standard errors :math:`\sqrt{(1+r^2/2)/(n-3)}`. Correlating within groups and then averaging
+    keeps differences between the groups out of the answer.
+
+    Raises
+    ------
+    ValueError
+        If a correlation has no value, or fewer than four patients.
+
+    Notes
+    -----
+    R: ``metafor::rma(atanh(r), sei = sqrt((1 + r^2 / 2) / (n - 3)), method = "REML")``.
+    """
+    from ballbook.meta_analysis import random_effects
+
+    r = as_vector(np.array([e.value for e in correlations], dtype=float), "correlations")
+    n = as_vector(np.array([e.n for e in correlations], dtype=float), "patients")
+    if (n < 4).any() or (np.abs(r) >= 1).any():
+        raise ValueError("every correlation needs four patients and a value within -1 and 1")
+    errors = np.sqrt((1 + r**2 / 2) / (n - 3))
+    fit = random_effects(np.arctanh(r), errors, knapp_hartung=False, kind="correlation")
+    pooled = fit.pooled
+    assert pooled.value is not None and pooled.ci_low is not None and pooled.ci_high is not None
+    return replace(
+        pooled,
+        value=float(np.tanh(pooled.value)),
+        ci_low=float(np.tanh(pooled.ci_low)),
+        ci_high=float(np.tanh(pooled.ci_high)),
+        n=int(n.sum()),
+        method=f"random effects over {len(r)} groups on Fisher's scale (REML, normal interval)",
     )
 
 
