@@ -68,8 +68,11 @@
   };
 
   // A box that scrolls must be reachable from the keyboard.
+  // A fading edge says that there is more.
+  const fade = (box) => box.toggleAttribute("data-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
   const reachable = () => {
     for (const box of document.querySelectorAll(".bb-scroll")) {
+      fade(box);
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       if (scrolls) {
         box.tabIndex = 0;
@@ -86,6 +89,7 @@
     document.querySelectorAll("table.bb-sortable").forEach(sortable);
     document.querySelectorAll("table.bb-filter").forEach(filterable);
     reachable();
+    for (const box of document.querySelectorAll(".bb-scroll")) box.addEventListener("scroll", () => fade(box));
     addEventListener("resize", reachable);
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
