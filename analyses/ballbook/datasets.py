@@ -234,8 +234,8 @@ def target() -> Cohort:
     Samples are collapsed to patients (their genetic columns agree within a patient).
     Endpoints: ``EFS`` (an event is any first event but censoring), ``OS``, and
     ``OS after relapse`` for those whose first event is a relapse, counted from the relapse, with
-    ``entry_months`` 0; ``months_to_relapse`` is in `patients`. A follow-up that ends before the
-    relapse it follows (by at most 3 days) counts as zero.
+    ``entry_months`` 0; ``months_to_relapse`` is in `patients`. Three patients are followed to the
+    day of their relapse and no further, so that their time after it is zero.
     """
     id = "target-all-p2"
     raw = _cbioportal(catalog.fetch(id, "patients"))
@@ -269,6 +269,7 @@ def target() -> Cohort:
     )
     for name, column in _TARGET_STATUS.items():
         patients[name] = per_patient[column].map(status)
+    patients["karyotype"] = raw["KARYOTYPE"]
     patients["karyotype_available"] = raw["KARYOTYPE"].notna().astype(float)
     patients = pd.concat([patients, flags], axis=1)
     patients["kmt2a_partner_karyotype"] = kmt2a_partner(raw["KARYOTYPE"])
@@ -286,7 +287,7 @@ def target() -> Cohort:
 
     death = raw["OS_STATUS"].map({"0:LIVING": 0.0, "1:DECEASED": 1.0})
     death_type = death.map({1.0: "death", 0.0: "none"})
-    after = (number["OS_DAYS"] - number["DAYS_TO_EVENT"]).clip(lower=0)
+    after = number["OS_DAYS"] - number["DAYS_TO_EVENT"]
     endpoints = {
         "EFS": (number["DAYS_TO_EVENT"], (event_type != "none").astype(float), event_type),
         "OS": (number["OS_DAYS"], death, death_type),
