@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -401,7 +402,7 @@ class OutcomeByDeletion:
     Attributes
     ----------
     steps : list of (label, n, why)
-        Who is counted.
+        Who is counted; the last step alone where another would tell a count that is too small.
     curves : dict
         Kaplan-Meier curves; empty where a group is too small to be shown.
     hazard_ratio : Estimate
@@ -446,6 +447,9 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
         (f"with {endpoint}", len(timed), f"no time or no event for {endpoint}"),
         ("with IKZF1 status", len(table), "IKZF1 not known"),
     ]
+    left = [a[1] - b[1] for a, b in pairwise(steps)]
+    if any(0 < n < min_count for n in left):
+        steps = [(f"with {endpoint} and IKZF1 status", len(table))]
     group = table["ikzf1"].map({"del": "IKZF1 deleted", "wt": "not deleted"})
     sizes = group.value_counts()
     events = table.groupby(group)["event"].sum()
