@@ -308,7 +308,8 @@ def forest(
     ax.tick_params(axis="y", length=0)
     label = xlabel
     if favours:
-        label += f"\n\u2190 {favours[0]}      {favours[1]} \u2192"
+        # Em spaces: a browser would fold ordinary ones into one.
+        label += f"\n\u2190 {favours[0]}\u2003\u2003{favours[1]} \u2192"
     ax.set_xlabel(label)
     return figure
 
