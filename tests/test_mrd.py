@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,3 +141,102 @@ def test_a_chance_study_is_reproducible_and_orders_its_scenarios() -> None:
     assert one.shapes["new"].mean() < 38 / 97
     assert one.at_least(0.0).value == 1 and one.at_least(1.01).value == 0
     assert real.share("maturity_first").n == 60
+
+
+def cases(n: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    score = np.where(np.arange(n) % 2 == 0, -0.5, 0.1)
+    return pd.DataFrame(
+        {
+            "patient_id": [f"p{i}" for i in range(n)],
+            "subtype": "KMT2A-r",
+            "fusion_partner": "AFF1",
+            "maturity": score,
+            "mrd_positive": (rng.random(n) < np.where(score < 0, 0.75, 0.3)).astype(float),
+            "clearance": np.where(score < 0, "Slow", "fast"),
+        }
+    )
+
+
+def test_the_tree_applied_counts_by_prediction_and_outcome() -> None:
+    frame = cases()
+    frame.loc[0, "subtype"] = "other"
+    frame.loc[0, "fusion_partner"] = np.nan
+    frame.loc[2, "fusion_partner"] = np.nan
+    frame.loc[1, "fusion_partner"] = np.nan
+    frame.loc[3, "mrd_positive"] = np.nan
+    done = mrd.apply_tree(frame, trees.PublishedTree())
+    # Without a partner a low score is undecided, a high one is fast.
+    assert [s[1] for s in done.steps] == [40, 39, 38, 37]
+    assert done.table is not None
+    table = done.table.set_index("predicted")
+    used = frame.drop(index=[0, 2, 3])
+    for name, slow in (("slow", True), ("fast", False)):
+        rows = used[(used["maturity"] < 0) == slow]
+        assert table.loc[name, "positive"] == rows["mrd_positive"].sum()
+        assert table.loc[name].sum() == len(rows)
+    assert done.slow_odds.value is not None and done.slow_odds.value > 1
+    assert done.auc.value is not None and done.auc.value > 0.5
+    assert done.accuracy.value == 1 and done.accuracy.n == 38
+
+
+def test_small_counts_of_a_readers_cohort_are_not_shown() -> None:
+    frame = cases()
+    frame["mrd_positive"] = [1.0] * 3 + [0.0] * 37
+    done = mrd.apply_tree(frame, trees.PublishedTree(), min_count=5)
+    assert done.table is None
+    assert done.slow_odds.value is None and done.slow_odds.n is None
+    assert done.auc.value is None
+    frame["clearance"] = "fast"
+    frame.loc[:37, "clearance"] = np.where(frame.loc[:37, "maturity"] < 0, "slow", "fast")
+    # 39 right and one wrong: the one could be told from 40 less 39.
+    assert mrd.apply_tree(frame, trees.PublishedTree(), min_count=5).accuracy.value is None
+
+
+def test_an_empty_or_unrelated_cohort_is_not_estimable() -> None:
+    frame = cases().assign(subtype="hyperdiploid", fusion_partner=np.nan)
+    done = mrd.apply_tree(frame, trees.PublishedTree(), min_count=5)
+    assert done.slow_odds.value is None and done.accuracy.value is None
+    assert done.steps[-1][1] == 0
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=6).map(lambda v: sorted(v, reverse=True)),
+    st.integers(0, 9),
+)
+def test_hidden_steps_leave_no_small_number_and_no_small_difference(
+    counts: list[int], minimum: int
+) -> None:
+    shown = [s[1] for s in mrd.hide_small_steps([("", c) for c in counts], minimum)]
+    assert not any(0 < v < minimum for v in shown)
+    assert not any(0 < a - b < minimum for a, b in itertools.pairwise(shown))
+
+
+def test_kmt2a_cases_are_b_lineage_and_known_by_any_of_three_columns() -> None:
+    frame = pd.DataFrame(
+        {
+            "subtype": ["KMT2A-r", "other", "other", "KMT2A-r", "other"],
+            "kmt2a_r": [np.nan, 1.0, 0.0, np.nan, np.nan],
+            "fusion_partner": [np.nan, np.nan, np.nan, "AFF1", "AFF1"],
+            "lineage": ["B", "B", "B", "T", "B"],
+        }
+    )
+    assert mrd.kmt2a_rearranged(frame).tolist() == [True, True, False, False, True]
+    assert mrd.kmt2a_rearranged(frame[["kmt2a_r"]]).tolist() == [False, True, False, False, False]
+
+
+def test_at_timepoint_takes_the_fullest_and_names_those_there_are() -> None:
+    levels = pd.DataFrame(
+        {
+            "patient_id": ["a", "b", "a"],
+            "timepoint": ["day 29", "day 29", "day 8"],
+            "level": [0.0, 2e-3, 0.4],
+            "limit_of_detection": [1e-3, 1e-3, np.nan],
+            "category": [np.nan] * 3,
+        }
+    )
+    name, positive = mrd.at_timepoint(levels)
+    assert name == "day 29" and positive["b"] == 1 and np.isnan(positive["a"])
+    assert mrd.at_timepoint(levels, "day 8")[1].to_dict() == {"a": 1.0}
+    with pytest.raises(KeyError, match="day 29, day 8"):
+        mrd.at_timepoint(levels, "day 43")

@@ -31,9 +31,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ballbook import trees
-from ballbook.contingency import proportion
+from ballbook.contingency import odds_ratio, proportion
 from ballbook.maturity import variance_explained
-from ballbook.results import Estimate
+from ballbook.results import Estimate, not_estimable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -87,6 +87,151 @@ def positivity(
         said = np.array([words.get(str(c).lower(), np.nan) for c in category])
         out = np.where(np.isnan(values), said, out)
     return pd.Series(out, index=index, name="mrd_positive")
+
+
+def at_timepoint(
+    levels: pd.DataFrame, timepoint: str = "", cut: float = MRD_CUT
+) -> tuple[str, pd.Series]:
+    """Return a time point and, by patient, whether MRD was positive there.
+
+    Parameters
+    ----------
+    levels : DataFrame
+        A cohort's MRD table: ``patient_id``, ``timepoint``, ``level``, and where known
+        ``limit_of_detection`` and ``category``.
+    timepoint : str
+        Empty takes the one with most patients, of ties the first in the table.
+    cut : float
+        See `positivity`; classes are taken as they are.
+
+    Raises
+    ------
+    KeyError
+        Where there is no such time point, naming those there are.
+    """
+    known = levels["timepoint"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    name = timepoint or str(known.index[0])
+    if name not in known.index:
+        raise KeyError(f"no MRD at {name!r}; there is {', '.join(map(str, known.index))}")
+    rows = levels[levels["timepoint"] == name].set_index("patient_id")
+    return name, positivity(
+        rows["level"], cut, limit_of_detection=rows["limit_of_detection"], category=rows["category"]
+    )
+
+
+def kmt2a_rearranged(patients: pd.DataFrame) -> pd.Series:
+    """Return whether each patient has B-lineage ALL with a rearranged KMT2A, as far as is said.
+
+    By subtype, by the flag ``kmt2a_r``, or by a named partner gene.
+    """
+    none = pd.Series(np.nan, index=patients.index, dtype=object)
+    subtype, flag = patients.get("subtype", none), patients.get("kmt2a_r", none)
+    partner, lineage = patients.get("fusion_partner", none), patients.get("lineage", none)
+    found = (subtype == "KMT2A-r") | (flag == 1) | partner.map(trees.partner_of).notna()
+    return found & (lineage != "T")
+
+
+@dataclass(frozen=True)
+class TreeApplied:
+    """The published tree beside what happened, with small counts left out.
+
+    Attributes
+    ----------
+    steps : list of (label, n, reason)
+        Who is counted.
+    table : DataFrame or None
+        ``predicted`` by observed class; None where a count is too small to be shown.
+    slow_odds : Estimate
+        Odds ratio of positive MRD, patients called slow against those called faster.
+    auc : Estimate
+        Chance that a patient with positive MRD is called slower than one without.
+    accuracy : Estimate
+        Share called right; only where clearance is known in the tree's own three classes.
+    """
+
+    steps: list[tuple[Any, ...]]
+    table: pd.DataFrame | None
+    slow_odds: Estimate
+    auc: Estimate
+    accuracy: Estimate
+
+
+def apply_tree(
+    patients: pd.DataFrame, tree: trees.PublishedTree, *, min_count: int = 0
+) -> TreeApplied:
+    """Apply the published tree to patients and compare it with their MRD.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        ``maturity``, ``fusion_partner``, ``mrd_positive`` (1, 0 or missing) and, where known,
+        ``clearance`` (fast, intermediate or slow by the reader's own definition).
+    min_count : int
+        No cell, group or difference between two shown numbers is smaller, unless it is 0.
+    """
+    rearranged = kmt2a_rearranged(patients)
+    blank = pd.Series(np.nan, index=patients.index, dtype=object)
+    partner = patients.get("fusion_partner", blank)
+    called = tree.predict(patients["maturity"].astype(float), partner)
+    observed = patients.get("mrd_positive", blank).astype(float)
+    classes = patients.get("clearance", blank).astype(object)
+    classes = classes.map(lambda c: str(c).strip().lower() if pd.notna(c) else c)
+    classes = classes.where(classes.isin(trees.CLEARANCE))
+    use = rearranged & called.notna() & observed.notna()
+    steps = hide_small_steps(
+        [
+            ("patients in the file", len(patients)),
+            ("KMT2A-rearranged, B lineage", int(rearranged.sum()), "another genetic subtype"),
+            (
+                "that the tree can place",
+                int((rearranged & called.notna()).sum()),
+                "no maturity score, or a low one with the fusion partner unknown",
+            ),
+            ("with MRD", int(use.sum()), "MRD not known"),
+        ],
+        min_count,
+    )
+    cells = pd.crosstab(
+        called[use].astype(str), observed[use].map({0.0: "negative", 1.0: "positive"})
+    )
+    cells = cells.reindex(index=list(trees.CLEARANCE), columns=["negative", "positive"]).fillna(0)
+    cells = cells.astype(int)
+    small = bool(((cells > 0) & (cells < min_count)).to_numpy().any())
+    count = cells.to_numpy(int)
+    faster, slow = count[:2].sum(axis=0), count[2]
+    four = (int(slow[1]), int(slow[0]), int(faster[1]), int(faster[0]))
+    told = f"a count is below {min_count}"
+    if int(use.sum()) == 0:
+        odds = not_estimable("odds-ratio", "no patient has a prediction and MRD")
+        area = not_estimable("auc", "no patient has a prediction and MRD")
+    elif min(v for v in four if v) < min_count:
+        odds, area = not_estimable("odds-ratio", told), not_estimable("auc", told)
+    else:
+        odds = odds_ratio(four[0], four[1], four[2], four[3])
+        area = trees.area_under_curve(called[use].cat.codes, observed[use] == 1)
+    right = rearranged & called.notna() & classes.notna()
+    k, n = int((called[right].astype(object) == classes[right]).sum()), int(right.sum())
+    if n == 0:
+        accuracy = not_estimable("proportion", "no column clearance with fast, intermediate, slow")
+    elif min(v for v in (k, n - k, n) if v) < min_count:
+        accuracy = not_estimable("proportion", told)
+    else:
+        accuracy = proportion(k, n)
+    table = None if small else cells.rename_axis("predicted").reset_index()
+    return TreeApplied(steps, table, odds, area, accuracy)
+
+
+def hide_small_steps(steps: Sequence[tuple[Any, ...]], minimum: int) -> list[tuple[Any, ...]]:
+    """Return the steps of a flow without those that tell a number between 0 and `minimum`.
+
+    The last step stays; an earlier one goes when it differs from the next by too little.
+    """
+    kept: list[tuple[Any, ...]] = []
+    for step in reversed(steps):
+        gone = step[1] - kept[0][1] if kept else 0
+        if not 0 < gone < minimum:
+            kept.insert(0, step)
+    return [s for s in kept if not 0 < s[1] < minimum]
 
 
 # Simulated clearance ------------------------------------------------------------------------------

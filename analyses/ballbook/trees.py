@@ -387,7 +387,10 @@ class LearnedTree:
         return f'<pre class="bb-tree">{escape(str(self))}</pre>'
 
     def draw(self, ax: Any, names: Mapping[str, str] | None = None) -> None:
-        """Draw the tree; `names` gives variables and classes the words of a reader."""
+        """Draw the tree; `names` gives variables and classes the words of a reader.
+
+        A leaf of two classes counts the second one, called ``event`` in `names`.
+        """
         words = {str(k): v for k, v in (names or {}).items()}
 
         def node(row: int) -> Drawn:
@@ -395,9 +398,10 @@ class LearnedTree:
             if not it["column"]:
                 tone = list(self.classes).index(it["predicted"])
                 tone = 2 * tone if len(self.classes) == 2 else tone
-                hit = int(it[f"n_{it['predicted']}"])
+                counted = self.classes[1] if len(self.classes) == 2 else it["predicted"]
+                count = f"{int(it[f'n_{counted}'])} of {int(it['n'])} {words.get('event', '')}"
                 label = words.get(str(it["predicted"]), str(it["predicted"]))
-                return Drawn(label, tone=tone, more=f"{hit} of {int(it['n'])}")
+                return Drawn(label, tone=tone, more=count.rstrip())
             column, cut = str(it["column"]), float(it["cut"])
             name = variable_of(column)
             if " = " in column:
@@ -629,6 +633,10 @@ class NestedCV:
         Out-of-fold probability of the event.
     choices : DataFrame
         How often each setting was chosen: ``max_leaves``, ``min_leaf``, ``times``.
+    spread : float
+        Standard deviation of the AUC over repeats: what the division into folds alone does.
+    influence : array of shape (n,)
+        Influence curve of the AUC at each patient.
     """
 
     auc: Estimate
@@ -638,6 +646,31 @@ class NestedCV:
     predictions: Floats
     choices: pd.DataFrame
     spread: float
+    influence: Floats = field(repr=False)
+
+    def gain_over(self, other: NestedCV) -> Estimate:
+        """Return the difference in AUC from `other`, on the same patients and divisions.
+
+        Raises
+        ------
+        ValueError
+            If the two do not cover the same number of patients.
+        """
+        if self.influence.size != other.influence.size:
+            raise ValueError("the two cross-validations are of different patients")
+        assert self.auc.value is not None and other.auc.value is not None
+        gain = self.auc.value - other.auc.value
+        d = self.influence - other.influence
+        half = 1.959963984540054 * math.sqrt(float(np.mean(d**2)) / d.size)
+        return Estimate(
+            kind="difference",
+            value=gain,
+            ci_low=gain - half,
+            ci_high=gain + half,
+            n=self.auc.n,
+            n_events=self.auc.n_events,
+            method="difference of cross-validated AUCs, influence-curve interval",
+        )
 
 
 def outer_predictions(
@@ -752,6 +785,7 @@ def nested_cv(
             }
         ),
         spread=float(np.std(areas, ddof=1)) if repeats > 1 else math.nan,
+        influence=influence,
     )
 
 
