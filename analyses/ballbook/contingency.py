@@ -281,8 +281,9 @@ def fisher_exact(table: ArrayLike, *, seed: int = 20260219, n_samples: int = 200
     Given the margins a table has probability :math:`\prod r_i! \prod c_j! / (N! \prod x_{ij}!)`;
     the P value adds all tables no more likely than the observed one. Tables are built column by
     column, and partial tables with equal remaining row totals and equal probability so far are
-    merged, as in the network algorithm (Mehta and Patel, JASA 1983;78:427). When that is still too much work
-    the P value is a seeded Monte Carlo one, :math:`(1 + \#)/(1 + B)`, and `method` and `reason` say so.
+    merged, as in the network algorithm (Mehta and Patel, JASA 1983;78:427). When that is still too
+    much work the P value is a seeded Monte Carlo one, :math:`(1 + \#)/(1 + B)`, and `method` and
+    `reason` say so.
 
     Parameters
     ----------

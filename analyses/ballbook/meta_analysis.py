@@ -326,7 +326,7 @@ def random_effects(
     notes = []
     if k == 1:
         notes.append("one study: nothing is pooled and heterogeneity is unknown")
-    elif use_t and variance < 1 / w.sum():
+    elif use_t and crit * se < z / math.sqrt(float(w.sum())):
         notes.append(
             "the effects agree better than their errors allow, so this interval is narrower "
             "than the normal one"
@@ -601,8 +601,13 @@ def rare_counts_glmm(
     if at_zero:
         beta, tau, log_lik = flat_beta, 0.0, flat_log_lik
     covariance = model.covariance(beta, tau)
+    if not (np.isfinite(covariance).all() and (np.diag(covariance) > 0).all()):
+        return nothing("the studies differ so much that the likelihood is flat")
     how = f"random-intercept logistic model, {quadrature}-point adaptive Gauss-Hermite"
     note = "no variation between studies beyond chance was found" if at_zero else None
+    finer = _RandomIntercept(k.astype(float), n.astype(float), x, index, 3 * quadrature)
+    if not at_zero and abs(finer.log_likelihood(beta, tau) - log_lik) > 0.01:
+        note = "the studies differ so much that the quadrature is not exact: read with care"
 
     def wald(j: int, as_kind: str, transform: Callable[[float], float]) -> Estimate:
         se = math.sqrt(covariance[j, j])
@@ -666,6 +671,8 @@ class _RandomIntercept:
     def __init__(self, k: Floats, n: Floats, x: Floats, index: Any, quadrature: int) -> None:
         self.k, self.n, self.x, self.index = k, n, x, index
         self.groups = int(index.max()) + 1
+        # The modes of the last call: the next one is close, and starts there.
+        self.modes = np.zeros(self.groups)
         self.nodes, weights = np.polynomial.hermite.hermgauss(quadrature)
         self.log_weights = np.log(weights) + self.nodes**2
         self.constant = float(
@@ -680,7 +687,7 @@ class _RandomIntercept:
     def log_likelihood(self, beta: Floats, tau: float) -> float:
         """With u = tau v and v standard normal, so that tau = 0 is an ordinary value."""
         eta = self.x @ beta
-        v = np.zeros(self.groups)
+        v = self.modes
         for _ in range(100):
             pi = special.expit(eta + tau * v[self.index])
             gradient = tau * self._sum(self.k - self.n * pi) - v
@@ -690,6 +697,7 @@ class _RandomIntercept:
             v = v + np.clip(step, -2, 2)
             if np.abs(step).max() < 1e-12:
                 break
+        self.modes = v
         pi = special.expit(eta + tau * v[self.index])
         scale = 1 / np.sqrt(tau**2 * self._sum(self.n * pi * (1 - pi)) + 1)
         at = v[:, None] + math.sqrt(2) * scale[:, None] * self.nodes
@@ -713,23 +721,21 @@ class _RandomIntercept:
         return beta, self.log_likelihood(beta, 0.0)
 
     def fit(self) -> tuple[Floats, float, float]:
-        start, _ = self.fit_without()
-        best: Any = None
-        for tau in (0.3, 1.0):
-            found = optimize.minimize(
-                lambda q: -self.log_likelihood(q[:-1], abs(q[-1])),
-                np.append(start, tau),
-                method="BFGS",
-                options={"gtol": 1e-6},
-            )
-            polished = optimize.minimize(
-                lambda q: -self.log_likelihood(q[:-1], abs(q[-1])),
-                found.x,
-                method="Nelder-Mead",
-                options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000},
-            )
-            if best is None or polished.fun < best.fun:
-                best = polished
+        flat, _ = self.fit_without()
+
+        def f(q: Floats) -> float:
+            return -self.log_likelihood(q[:-1], abs(float(q[-1])))
+
+        # The likelihood can have a second, lower top at tau = 0: start from the best of a scan.
+        start = min((np.append(flat, t) for t in (0.1, 0.3, 1.0, 2.0, 4.0)), key=f)
+        found = optimize.minimize(f, start, method="BFGS", options={"gtol": 1e-5})
+        corners = np.vstack([found.x, found.x + 1e-3 * np.eye(len(start))])
+        best = optimize.minimize(
+            f,
+            found.x,
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 500, "initial_simplex": corners},
+        )
         return np.asarray(best.x[:-1]), abs(float(best.x[-1])), -float(best.fun)
 
     def covariance(self, beta: Floats, tau: float) -> Floats:

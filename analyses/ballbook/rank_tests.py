@@ -8,11 +8,12 @@ approximation as soon as there are ties; the exact values with ties are those of
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import permutations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ballbook.inputs import Floats, as_labels, as_level, as_vector, levels_of, same_length
@@ -391,10 +392,14 @@ def _pearson(x: Floats, y: Floats) -> float:
     return max(-1.0, min(1.0, r))
 
 
+@cache
+def _orders(n: int) -> NDArray[np.int8]:
+    return np.array(list(permutations(range(n))), dtype=np.int8)
+
+
 def _spearman_exact_p(rx: Floats, ry: Floats) -> float:
     """Two-sided: twice the smaller tail over all orders, as R counts it."""
-    orders = np.array(list(permutations(range(len(rx)))))
-    products = ry[orders] @ rx
+    products = ry[_orders(len(rx))] @ rx
     seen = float(ry @ rx)
     upper = float((products >= seen - 1e-9).mean())
     lower = float((products <= seen + 1e-9).mean())
