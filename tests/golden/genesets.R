@@ -108,7 +108,7 @@ compare <- function(slope, is_kmt2a) {
 }
 spearman <- function(x, y) {
   ok <- !is.na(x) & !is.na(y)
-  r <- suppressWarnings(cor.test(x[ok], y[ok], method = "spearman", exact = FALSE))
+  r <- suppressWarnings(cor.test(x[ok], y[ok], method = "spearman"))
   list(n = sum(ok), rho = unname(r$estimate), p = r$p.value)
 }
 
