@@ -182,9 +182,7 @@ def test_the_wider_interval_is_shown() -> None:
     assert "normal" in ikzf1.cautious_pool(table(-0.5, 1.9)).method
 
 
-def test_leaving_one_out_is_the_pool_of_the_rest(
-    arms: pd.DataFrame, reports: pd.DataFrame
-) -> None:
+def test_leaving_one_out_is_the_pool_of_the_rest(arms: pd.DataFrame, reports: pd.DataFrame) -> None:
     table = main(arms, reports, "EFS")
     out = ikzf1.leave_one_out(table)
     rest = ikzf1.pool(table.drop(index=4))
