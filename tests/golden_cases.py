@@ -16,9 +16,7 @@ FOLDER = Path(__file__).resolve().parent / "golden"
 def read(topic: str) -> list[dict[str, Any]]:
     """Return the cases of one topic as pytest parameters with readable names."""
     cases = json.loads((FOLDER / f"{topic}.json").read_text(encoding="utf8"))["cases"]
-    return [
-        pytest.param(c, id=f"{c['estimator']}-{c['data']}-{c['call']}"[:90]) for c in cases
-    ]
+    return [pytest.param(c, id=f"{c['estimator']}-{c['data']}-{c['call']}"[:90]) for c in cases]
 
 
 def flat(estimate: Any) -> Flat:

@@ -112,8 +112,8 @@ class LogisticFit:
         return Estimate(
             kind="odds-ratio",
             value=float(row.odds_ratio),
-            ci_low=None if low is None else math.exp(low),
-            ci_high=None if high is None else math.exp(high),
+            ci_low=None if low is None else _exp(low),
+            ci_high=None if high is None else _exp(high),
             ci_level=self.ci_level,
             p_value=float(stats.chi2.sf(drop, 1)),
             statistic=drop,
@@ -247,6 +247,11 @@ def separating_terms(y: ArrayLike, X: Any) -> list[str]:
 
 
 # ---------------------------------------------------------------------------- inner workings
+
+
+def _exp(log_odds: float) -> float | None:
+    """An odds ratio beyond the range of floating-point numbers has no printable value."""
+    return math.exp(log_odds) if log_odds < 700 else None
 
 
 def _prepare(y: ArrayLike, X: Any) -> tuple[Floats, Floats, list[str]]:
