@@ -45,7 +45,7 @@ def golden() -> Any:
 
 @pytest.fixture(scope="session")
 def built_book() -> Path:
-    """The folder of the rendered book, built with the data at hand unless `BALLBOOK_BOOK` is set."""
+    """The folder of the rendered book: `BALLBOOK_BOOK`, else built with the data at hand."""
     if given := os.environ.get("BALLBOOK_BOOK"):
         return Path(given).resolve()
     done = subprocess.run(

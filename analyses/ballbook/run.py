@@ -91,7 +91,7 @@ def run(
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         executed = execute(analysis, values, work)
-        finish(analysis, executed, work)
+        finish(analysis, values, executed, work)
         replace_folder(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -182,7 +182,9 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     return executed
 
 
-def finish(analysis: analyses.Analysis, executed: NotebookNode, work: Path) -> None:
+def finish(
+    analysis: analyses.Analysis, values: Mapping[str, Any], executed: NotebookNode, work: Path
+) -> None:
     """Fill the answer box, tidy the notebook, and write it with its self-contained report."""
     import nbformat
 
@@ -195,6 +197,10 @@ def finish(analysis: analyses.Analysis, executed: NotebookNode, work: Path) -> N
         cell.metadata = {"tags": tags_for_book(cell)} if cell.cell_type == "code" else {}
         if cell.cell_type != "code":
             continue
+        if values.get("cohort"):
+            # Where a reader keeps patients is nobody else's business.
+            cell.source = cell.source.replace(repr(values["cohort"]), "'(yours)'")
+            cell.source = cell.source.replace(json.dumps(values["cohort"]), '"(yours)"')
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.outputs:
             html = output.get("data", {}).get("text/html")
