@@ -373,7 +373,7 @@ class HazardModel:
     def wald(self) -> Estimate:
         """Return the Wald test that all coefficients are zero (robust if the fit is)."""
         if self.reasons:
-            reason = "; ".join(self.reasons.values())
+            reason = "; ".join(dict.fromkeys(self.reasons.values()))
             return not_estimable("p-value", reason, n=self.n, n_events=self.n_events, method="Wald")
         beta = self.coef
         return self._test(float(beta @ np.linalg.solve(self.covariance, beta)), "Wald test")
@@ -408,7 +408,7 @@ class CoxFit(HazardModel):
             "method": "Harrell's concordance, infinitesimal jackknife interval",
         }
         if self.reasons:
-            return not_estimable("concordance", "; ".join(self.reasons.values()), **counts)
+            return not_estimable("concordance", "; ".join(dict.fromkeys(self.reasons.values())), **counts)
         pairs, agreement = _concordant_pairs(self._sets, self._x @ self.coef)
         total = pairs.sum() / 2
         if total == 0:
@@ -470,7 +470,7 @@ class CoxFit(HazardModel):
         """
         names = [*self.terms, "GLOBAL"]
         df = np.array([1] * len(self.terms) + [len(self.terms)])
-        reason = "; ".join(self.reasons.values())
+        reason = "; ".join(dict.fromkeys(self.reasons.values()))
         if self._penalised:
             reason = "defined for the unpenalised fit only"
         if reason:
