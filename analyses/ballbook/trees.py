@@ -250,7 +250,7 @@ def draw_tree(ax: Any, root: Drawn) -> None:
             ax.plot([x, child], [y - 0.16, y - 1 + gap], color=figures.C.muted, lw=1.0, zorder=1)
             side = "right" if child < x else "left"
             ax.text(
-                (x + child) / 2 + (0.06 if side == "left" else -0.06), y - 0.44, words, ha=side,
+                (x + child) / 2 + (0.11 if side == "left" else -0.11), y - 0.42, words, ha=side,
                 va="center", fontsize=9, color=figures.C.muted,
             )  # fmt: skip
         ax.text(x, y, node.text, ha="center", va="center", fontsize=9.5, fontweight="bold")
@@ -406,7 +406,7 @@ class LearnedTree:
             name = variable_of(column)
             if " = " in column:
                 value = column.split(" = ", 1)[1]
-                edges = ("other", words.get(value, value))
+                edges = ("all others", words.get(value, value))
             elif 0 < cut < 1 and it["binary"]:
                 edges = ("no", "yes")
             else:
