@@ -240,6 +240,9 @@ def _ranks(values: Floats, *, highest: bool = False) -> tuple[Floats, Floats]:
     new = np.ones(rows.shape, dtype=bool)
     np.not_equal(ordered[:, 1:], ordered[:, :-1], out=new[:, 1:])
     out = np.empty_like(ordered)
+    if new.all():
+        np.put_along_axis(out, order, np.broadcast_to(place, out.shape), axis=1)
+        return out.T, out.T
     first = np.maximum.accumulate(np.where(new, place, 0.0), axis=1)
     np.put_along_axis(out, order, first, axis=1)
     if not highest:
@@ -294,10 +297,11 @@ def _up_minus_down(
     sets: Mapping[str, GeneSet],
     score: Callable[[Floats, Floats], Floats],
 ) -> pd.DataFrame:
+    """Score all parts of all sets in one pass, and take the down parts from the up parts."""
     names = list(sets)
-    total = score(*_membership(expression.index, [sets[n].up for n in names]))
     two_sided = [i for i, n in enumerate(names) if sets[n].down]
-    if two_sided:
-        downs = [sets[names[i]].down for i in two_sided]
-        total[two_sided] -= score(*_membership(expression.index, downs))
+    parts = [sets[n].up for n in names] + [sets[names[i]].down for i in two_sided]
+    found = score(*_membership(expression.index, parts))
+    total = found[: len(names)].copy()
+    total[two_sided] -= found[len(names) :]
     return pd.DataFrame(total.T, index=expression.columns, columns=names)
