@@ -247,7 +247,7 @@ def _incidence(
     std_error = np.sqrt(np.maximum(variance, 0.0))
 
     low, high = np.full(len(n), np.nan), np.full(len(n), np.nan)
-    inside = (incidence > 0) & (incidence < 1)
+    inside = (incidence > 0) & (incidence < 1 - 1e-12)  # 1 within rounding has no interval
     f = incidence[inside]
     spread = z * std_error[inside] / (f * np.log(f))
     low[inside], high[inside] = f ** np.exp(-spread), f ** np.exp(spread)
