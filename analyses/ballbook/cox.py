@@ -408,7 +408,9 @@ class CoxFit(HazardModel):
             "method": "Harrell's concordance, infinitesimal jackknife interval",
         }
         if self.reasons:
-            return not_estimable("concordance", "; ".join(dict.fromkeys(self.reasons.values())), **counts)
+            return not_estimable(
+                "concordance", "; ".join(dict.fromkeys(self.reasons.values())), **counts
+            )
         pairs, agreement = _concordant_pairs(self._sets, self._x @ self.coef)
         total = pairs.sum() / 2
         if total == 0:
