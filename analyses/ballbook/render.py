@@ -84,10 +84,10 @@ def table(
     for row in frame.itertuples(index=False):
         cells = []
         for name, value, is_number in zip(frame.columns, row, numeric, strict=True):
-            exact = ""
-            if is_number and value is not None and not pd.isna(value):
-                exact = f' class="bb-number" data-value="{value}"'
-            shown = format_p(float(value)) if name in p_names and exact else text(value)
+            known = is_number and value is not None and not pd.isna(value)
+            exact = ' class="bb-number"' if is_number else ""
+            exact += f' data-value="{value}"' if known else ""
+            shown = format_p(float(value)) if name in p_names and known else text(value)
             cells.append(f"<td{exact}>{shown}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     links = downloads({"CSV": download}) if download else ""

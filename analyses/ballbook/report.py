@@ -30,7 +30,9 @@ def references() -> dict[str, str]:
     short = {}
     for key, entry in parse_file(str(file)).entries.items():
         people = entry.persons.get("author", [])
-        name = " ".join(people[0].prelast_names + people[0].last_names) if people else key
+        name = entry.fields.get("organization", entry.fields.get("title", key))
+        if people:
+            name = " ".join(people[0].prelast_names + people[0].last_names)
         others = " et al." if len(people) > 1 else ""
         short[key] = f"{name}{others} {entry.fields.get('year', '')}".strip().replace("{", "")
     return {k: v.replace("}", "") for k, v in short.items()}
@@ -106,7 +108,8 @@ def html(meta: Mapping[str, Any], notebook: NotebookNode) -> str:
         if cell.cell_type == "markdown":
             body.append(prose(cell.source))
         elif "injected-parameters" not in cell.metadata.get("tags", []):
-            body.append(code(cell.source) + outputs(cell))
+            hidden = "remove-input" in cell.metadata.get("tags", [])
+            body.append(("" if hidden else code(cell.source)) + outputs(cell))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

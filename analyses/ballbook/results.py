@@ -189,5 +189,5 @@ def format_estimate(e: Estimate) -> str:
 
 # Stored as fractions, shown as percentages.
 PERCENT_KINDS = frozenset(
-    {"survival", "proportion", "cumulative-incidence", "power", "risk-difference"}
+    {"survival", "proportion", "cumulative-incidence", "power", "risk-difference", "i2"}
 )

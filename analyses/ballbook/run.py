@@ -192,7 +192,6 @@ def finish(
 
     results = json.loads((work / "results.json").read_text(encoding="utf8"))
     check_results(results)
-    box = answer_box(analysis, results)
     for cell in executed.cells:
         cell.metadata = {"tags": tags_for_book(cell)} if cell.cell_type == "code" else {}
         if cell.cell_type != "code":
@@ -203,10 +202,9 @@ def finish(
             cell.source = cell.source.replace(json.dumps(values["cohort"]), '"(yours)"')
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.outputs:
-            html = output.get("data", {}).get("text/html")
-            if html and SLOT in html:
-                output["data"]["text/html"] = html.replace(SLOT, box)
-            output.get("data", {}).pop("text/plain", None) if html else None
+            if "text/html" in output.get("data", {}):
+                output["data"].pop("text/plain", None)
+    put_answer_first(executed, answer_box(analysis, results))
     executed.metadata = {
         "kernelspec": executed.metadata["kernelspec"],
         "language_info": {"name": "python"},
@@ -216,6 +214,20 @@ def finish(
         cell["id"] = f"{analysis.slug[:40]}-{i:02d}"
     nbformat.write(executed, work / "notebook.ipynb")
     (work / "report.html").write_text(report.html(analysis.meta, executed), encoding="utf8")
+
+
+def put_answer_first(executed: NotebookNode, box: str) -> None:
+    """Move the answer box, filled, to a cell of its own right below the title."""
+    from nbformat.v4 import new_code_cell, new_output
+
+    for cell in executed.cells:
+        cell.get("outputs", [])[:] = [
+            o for o in cell.get("outputs", []) if SLOT not in o.get("data", {}).get("text/html", "")
+        ]
+    title = next(i for i, cell in enumerate(executed.cells) if cell.cell_type == "markdown")
+    answer = new_code_cell("page.answer()", metadata={"tags": ["remove-input"]})
+    answer.outputs = [new_output("display_data", data={"text/html": box})]
+    executed.cells.insert(title + 1, answer)
 
 
 def check_results(results: Mapping[str, Any]) -> None:
