@@ -51,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 
 def test_headline_numbers_are_those_of_r(page: Path, golden: Any) -> None:
-    _, estimates, _ = results_of(page)
+    results, estimates, _ = results_of(page)
     r = golden("lineage_switch")
     for id, expected in {
         "relapse-all-median": r["all"],
@@ -68,6 +68,12 @@ def test_headline_numbers_are_those_of_r(page: Path, golden: Any) -> None:
             assert e[got] == want, (id, got)
     time = estimates["logrank-time"]
     assert time["p_value"] == pytest.approx(r["logrank_time_stratified"]["p"], rel=1e-6)
+    later = estimates["mean-early-minus-later"]["value"]
+    assert later == pytest.approx(r["early_minus_later_24"], rel=1e-9)
+    needed = [estimates[f"deaths-to-see-{m}"]["value"] for m in ("7-2", "9-6", "14-4")]
+    assert needed == r["deaths_needed"]
+    gates = {g["name"]: g for g in results["gates"]}
+    assert gates["proportional hazards"]["statistic"] == pytest.approx(r["zph_time"], rel=1e-6)
     assert estimates["patients-for-median-within-1"]["value"] == r["patients"][0]["n"]
 
 

@@ -99,6 +99,9 @@ out <- list(
   logrank_kmt2a = test(Surv(time, dead) ~ kmt2a, known, 2),
   logrank_kmt2a_stratified =
     test(Surv(time, dead) ~ kmt2a + strata(stratum), known, 2),
+  zph_time = cox.zph(coxph(Surv(time, dead) ~ when + strata(stratum), b))$table["GLOBAL", "p"],
+  early_minus_later_24 = curve(early)$rmean24 - curve(b[b$when != "under 18 months", ])$rmean24,
+  deaths_needed = ceiling(4 * sum(qnorm(c(0.975, 0.8)))^2 / log(4.8 / c(7.2, 9.6, 14.4))^2),
   weibull = list(all = weibull(b), early = weibull(early)),
   intervals = intervals,
   patients = lapply(list(c(1, 1), c(2, 1), c(1, 0.6), c(1, 1.5)), function(x)
