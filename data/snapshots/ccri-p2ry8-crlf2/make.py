@@ -7,6 +7,7 @@ only counts are kept here. Run with BALLBOOK_DATA naming the mirror that holds t
 from pathlib import Path
 
 import pandas as pd
+
 from ballbook import paths
 
 KEYS = ["group", "mutation_data", "relapse_sample", "ikzf1_diagnosis", "ikzf1_relapse"]
