@@ -203,3 +203,15 @@ def test_a_number_without_a_rule_for_its_print_is_rare() -> None:
         "stu-relapse-two-thirds",
         "stu-t1-west-difference",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "printed", "expected"),
+    [(1.46e-151, "1.5e-151", True), (1.4e-151, "1.5e-151", False), (1e-20, "1.5e-151", False)],
+)
+def test_the_smallest_printed_p_value_still_has_digits(
+    value: float, printed: str, expected: bool
+) -> None:
+    assert claims.rounds_to(value, printed) is expected
+    slip = Claim("x", "paper", "Table 1", "A thing.", "p-value", printed=printed, value=1e-20)
+    assert list(claims.problems_of(slip))

@@ -139,7 +139,7 @@ def problems_of(claim: Claim) -> Iterable[str]:
         match = PRINTED.match(claim.printed)
         if match:
             number = float(match["number"].replace(",", ""))
-            if not math.isclose(number, claim.value * claim.scale, rel_tol=1e-9, abs_tol=1e-12):
+            if not math.isclose(number, claim.value * claim.scale, rel_tol=1e-9):
                 yield f"value {claim.value} does not equal what is printed, {claim.printed!r}"
 
 
@@ -169,7 +169,7 @@ def rounds_to(value: float, printed: str) -> bool:
     last = Decimal(1).scaleb(exponent)
     room = last if sign == "~" else last / 2
     # A relative allowance for the binary representation of a value that is exactly half-way.
-    slack = float(room) + 1e-12 * max(1.0, abs(value))
+    slack = float(room) + 1e-12 * max(abs(float(number)), abs(value))
     return abs(value - float(number)) <= slack
 
 
