@@ -110,6 +110,9 @@ def test_p_values_are_never_compared_in_size() -> None:
     strong = claim("p-value", printed="0.0013", value=0.0013)
     assert judge(strong, Estimate("p-value", 0.04, tier="open")).verdict == "consistent"
     assert judge(strong, Estimate("p-value", 0.3, tier="open")).verdict == "underpowered"
+    below = claim("p-value", printed="0.0013", value=0.0013, direction="below")
+    lower = Estimate("difference", -1, -2, -0.1, tier="open")
+    assert judge(below, lower).verdict == "consistent"
     none = claim("p-value", printed="0.53", value=0.53)
     assert judge(none, Estimate("p-value", 0.3, tier="open")).verdict == "consistent"
     assert judge(none, Estimate("p-value", 0.001, tier="open")).verdict == "differs"

@@ -73,7 +73,7 @@ class Claim:
     def shown(self) -> str:
         """What the paper printed, with its interval where it gave one."""
         text = self.printed or "no value printed"
-        if self.printed and self.scale == 100 and "%" not in text:
+        if self.printed and self.scale == 100 and text[-1].isdigit():
             text += "%"
         elif self.printed and self.kind == "p-value":
             text = f"P {text}" if text[0] in "<>" else f"P = {text}"
@@ -236,7 +236,8 @@ def other_effect(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
     value, low, high = estimate.value, estimate.ci_low, estimate.ci_high
     assert value is not None
     null = 1.0 if (estimate.kind in RATIOS or claim.kind in RATIOS) else 0.0
-    published = claim.value if claim.kind != "direction" else None
+    # A printed P value says that there is an effect, not how large it is.
+    published = claim.value if claim.kind not in {"direction", "p-value"} else None
     above = claim.direction == "above" if claim.direction else (published or null) > null
     if low is None or high is None:
         if estimate.p_value is None:
