@@ -76,6 +76,18 @@ def test_correlations_turn_with_the_sign(pairs: list[tuple[float, float]]) -> No
         assert e.p_value == pytest.approx(f.p_value, abs=2e-2 if len(x) > 9 else 1e-9)
 
 
+@pytest.mark.parametrize("n", [10, 20, 38, 200, 1289, 2000])
+def test_spearman_p_falls_with_the_correlation_and_is_never_zero(n: int) -> None:
+    x = np.arange(n, dtype=float)
+    noise = np.random.default_rng(n).permutation(x)
+    found = [r.spearman(x, x + share * noise) for share in (3, 1, 0.5, 0.2, 0.01, 0)]
+    by_size = sorted(found, key=lambda e: e.value or 0)
+    p = [e.p_value or 0 for e in by_size]
+    assert min(p) > 0
+    assert p == sorted(p, reverse=True)
+    assert str(by_size[-1]).find("0.0e0") == -1
+
+
 def test_what_cannot_be_estimated_is_stated() -> None:
     assert r.mann_whitney([1, 1], [1]).reason == "all values are equal"
     assert r.kruskal_wallis([1, 2], ["a", "a"]).reason == "only one group"

@@ -56,4 +56,15 @@ for (p in pairs) {
   t <- suppressWarnings(cor.test(input$x, input$y, method = "kendall"))
   case("kendall", p[[1]], "cor.test(method = 'kendall')", input, list(value = t$estimate, p_value = t$p.value))
 }
+# Far out R's default, the Edgeworth series, gives 0; its t approximation does not.
+note <- "cor.test(exact = TRUE), R's default, gives 0 here"
+for (noise in c(.3, .6)) {
+  far <- list(x = large$x[1:38], y = large$x[1:38] + noise * large$y[1:38])
+  stopifnot(cor.test(far$x, far$y, method = "spearman")$p.value == 0)
+  s <- cor.test(far$x, far$y, method = "spearman", exact = FALSE)
+  case("spearman", sprintf("38 pairs, strong correlation (%s)", noise), "cor.test(method = 'spearman', exact = FALSE)",
+       far, list(value = s$estimate, p_value = s$p.value), note = note)
+}
+case("spearman", "perfect order of twenty", "2 / factorial(20)", list(x = 1:20, y = (1:20)^2),
+     list(value = 1, p_value = 2 / factorial(20)), note = note)
 write_golden("rank_tests", "coin")
