@@ -19,7 +19,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from ballbook import analyses, catalog, claims, paths, recorded, run
+from ballbook import analyses, catalog, claims, methods, paths, recorded, run
 from ballbook import render as parts
 from ballbook.ledger import ledger
 from ballbook.notebook import write_csv, write_json
@@ -131,6 +131,7 @@ def generated(source: Path, extra: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "findings.md").write_text(findings_board(), encoding="utf8")
     (source / "data.md").write_text(data_page(), encoding="utf8")
+    methods.write_parts(folder, extra)
     frame = ledger()
     write_csv(frame, extra / "ledger.csv")
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -1,0 +1,218 @@
+"""The generated parts of the methods pages: golden tables, speed and calibration.
+
+`write_parts` is called while the book is rendered. Pages in ``book/methods`` include the parts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ballbook import figures, goldens, paths, render
+from ballbook.goldens import Golden
+from ballbook.notebook import write_csv
+
+CALIBRATION_FIGURES = {
+    "coverage": (
+        "Coverage of 95% intervals, with two Monte Carlo standard errors. Grey: 93.5 to 96.5%. "
+        "Orange lies outside. Hollow: an alternative that the book does not prefer.",
+        "Dot plot of the coverage of each interval estimator with its Monte Carlo error; "
+        "the table below holds the same numbers.",
+    ),
+    "size": (
+        "Share of 5% tests that reject although nothing is there, with two Monte Carlo standard "
+        "errors. Grey: 4 to 6%. Orange lies outside. Hollow: an alternative that the book does "
+        "not prefer.",
+        "Dot plot of the size of each test with its Monte Carlo error; the table below holds the "
+        "same numbers.",
+    ),
+}
+
+
+def write_parts(folder: Path, extra: Path) -> None:
+    """Write the parts that the methods pages include, and the files that they offer.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the parts go: ``_generated`` of the book's source.
+    extra : Path
+        Root of the files put beside the rendered book.
+    """
+    beside = extra / "methods"
+    beside.mkdir(parents=True, exist_ok=True)
+    rows = list(goldens.goldens())
+    write_csv(pd.DataFrame([asdict(g) for g in rows]), beside / "golden.csv")
+    _part(folder / "golden.md", golden_table(rows))
+    _part(folder / "golden-summary.md", summary(rows))
+    for topic in goldens.topics():
+        mine = [g for g in rows if g.topic == topic]
+        _part(folder / f"golden-{topic}.md", topic_table(mine))
+    _write_record("speed", folder, beside, speed_part)
+    _write_record("calibration", folder, beside, calibration_part)
+
+
+def _part(file: Path, html: str) -> None:
+    file.write_text(f"```{{raw}} html\n{html}\n```\n", encoding="utf8")
+
+
+def _write_record(name: str, folder: Path, beside: Path, part: Any) -> None:
+    record = paths.data() / "recorded" / name
+    for file in record.glob("*.csv"):
+        shutil.copy2(file, beside / file.name)
+    for file in record.glob("*.svg"):
+        shutil.copy2(file, beside / file.name)
+    made = (record / "about.json").is_file()
+    _part(folder / f"{name}.md", part(record) if made else "<p>Nothing was recorded.</p>")
+
+
+# --- goldens ----------------------------------------------------------------------------------
+
+
+def golden_table(rows: Sequence[Golden]) -> str:
+    """Return the comparisons, one row an estimator and data set, to be sorted and filtered."""
+    frame = _worst(rows, lambda g: (g.estimator, g.data))
+    caption = "The number that differs most. The CSV file holds one row a call, with its arguments."
+    if dates := {g.kept for g in rows if g.kept}:
+        caption += (
+            " * The data set is published but was not at hand in this build: the comparison is the "
+            f"one kept on {max(dates)}."
+        )
+    return render.table(frame, caption=caption, download="golden.csv", filterable=True)
+
+
+def topic_table(rows: Sequence[Golden]) -> str:
+    """Return a topic's comparisons, one row an estimator."""
+    frame = _worst(rows, lambda g: (g.estimator,)).rename(columns={"Data": "Differs most on"})
+    failed = sum(not g.agrees for g in rows)
+    total = sum(g.numbers for g in rows)
+    caption = (
+        f"{total:,} numbers of {len(rows):,} R calls, the one that differs most on each line; "
+        + (f"{failed} calls disagree." if failed else "all lie within their tolerance.")
+    )
+    return render.table(frame, caption=caption)
+
+
+def summary(rows: Sequence[Golden]) -> str:
+    """Return one row a topic: calls, numbers, the largest difference, versions of R."""
+    lines = []
+    for topic in goldens.topics():
+        mine = [g for g in rows if g.topic == topic]
+        strict = [g for g in mine if g.tolerance <= 1e-6]
+        versions = ", ".join(f"{name}\u00a0{v}" for name, v in goldens.versions(topic).items())
+        lines.append(
+            {
+                "Estimators": goldens.TOPICS[topic],
+                "Numbers": sum(g.numbers for g in mine),
+                "R calls": len(mine),
+                "Agree": sum(g.agrees for g in mine),
+                "Wider": len(mine) - len(strict),
+                "Worst": _number(max((g.difference for g in strict), default=0.0), ".1e"),
+                "Made with": versions,
+            }
+        )
+    caption = (
+        "Wider: calls whose tolerance is wider than 1e-6. Worst: the largest relative difference "
+        "among the others."
+    )
+    return render.table(pd.DataFrame(lines), caption=caption)
+
+
+def _worst(rows: Sequence[Golden], key: Callable[[Golden], Hashable]) -> pd.DataFrame:
+    """Return one line a group: how much was compared, and the number that differs most."""
+    groups: dict[Hashable, list[Golden]] = {}
+    for g in rows:
+        groups.setdefault(key(g), []).append(g)
+    lines = []
+    for mine in groups.values():
+        # A difference counts by how much of its tolerance it takes.
+        worst = max(mine, key=lambda g: (not g.agrees, g.difference / g.tolerance))
+        lines.append(
+            {
+                "Estimator": render.Raw(f"<code>{escape(worst.estimator)}</code>"),
+                "Data": worst.data + (" *" if worst.kept else ""),
+                "Numbers": sum(g.numbers for g in mine),
+                "Ours": _number(worst.ours, ".9g"),
+                "R's": _number(worst.r, ".9g"),
+                "Relative difference": _number(worst.difference, ".1e"),
+                "Allowed": _number(worst.tolerance, ".1e"),
+                "R call": render.Raw(f"<code>{escape(worst.call)}</code>"),
+                "Why not 1e-6": worst.note if worst.tolerance > 1e-6 else "",
+            }
+        )
+    frame = pd.DataFrame(lines)
+    return frame if any(frame["Why not 1e-6"]) else frame.drop(columns="Why not 1e-6")
+
+
+def _number(value: float | None, form: str) -> render.Raw:
+    """Return a number on one line, with figures enough to see a small difference."""
+    text = "none" if value is None else "0" if value == 0 else f"{value:{form}}"
+    return render.Raw(f'<span style="white-space: nowrap">{text}</span>')
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def speed_part(record: Path) -> str:
+    """Return the recorded speed ratios as a table."""
+    about = json.loads((record / "about.json").read_text(encoding="utf8"))
+    frame = pd.read_csv(record / "speed.csv")
+    shown = pd.DataFrame(
+        {
+            "Task": frame["task"],
+            "Size": frame["size"],
+            "Other": frame["other"],
+            "Unit": frame["unit"],
+            "Ours": frame["ours"],
+            "Theirs": frame["theirs"],
+            "Theirs / ours": frame["ratio"],
+        }
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    caption = f"Recorded on {about['date']}, one core, best of {about['repeats']}; {versions}."
+    return render.table(shown, caption=caption, download="speed.csv")
+
+
+def calibration_part(record: Path) -> str:
+    """Return the recorded calibration: two figures and the table."""
+    about = json.loads((record / "about.json").read_text(encoding="utf8"))
+    frame = pd.read_csv(record / "calibration.csv", keep_default_na=False, na_values=[""])
+    parts = []
+    for number, (name, (caption, alt)) in enumerate(CALIBRATION_FIGURES.items(), 1):
+        drawing = (record / f"calibration-{name}.svg").read_text(encoding="utf8")
+        links = {"SVG": f"calibration-{name}.svg", "CSV": "calibration.csv"}
+        inline = figures.themed(drawing, name, alt)
+        parts.append(render.figure(name, inline, caption, number, links))
+    shown = pd.DataFrame(
+        {
+            "Estimator": frame["estimator"],
+            "Setting": frame["setting"],
+            "Measure": frame["measure"],
+            "Found": [f"{100 * v:.1f}%" for v in frame["value"]],
+            "Monte Carlo error": [
+                "exact" if e == 0 else f"{100 * e:.1f}%" for e in frame["mc_error"]
+            ],
+            "Band": [
+                f"{100 * low:g} to {100 * high:g}%"
+                for low, high in zip(frame["low"], frame["high"], strict=True)
+            ],
+            "Result": frame["result"],
+            "Replicates": frame["replicates"],
+            "Not estimable": frame["not_estimable"],
+            "Why outside": frame["why"].fillna(""),
+        }
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    caption = (
+        f"Recorded on {about['date']} with seed {about['seed']} in {about['seconds']:.0f} s; "
+        f"{versions}."
+    )
+    parts.append(render.table(shown, caption=caption, download="calibration.csv", filterable=True))
+    return "\n".join(parts)
