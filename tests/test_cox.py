@@ -97,6 +97,16 @@ def test_agrees_with_r(case: dict[str, Any]) -> None:
     golden_cases.check(case, ESTIMATORS)
 
 
+def test_a_factor_is_tested_as_cox_zph_tests_it() -> None:
+    # cox.zph(coxph(Surv(t2, d3) ~ factor(group) + z1, bmt), "km") of R survival 3
+    rows = fit("KMsurv bmt", ["g2", "g3", "z1"], False).proportional_hazards(
+        factors={"group": ["g2", "g3"]}
+    )
+    assert list(rows["term"]) == ["group", "z1", "GLOBAL"]
+    assert_allclose(rows["chisq"], [2.910710784935, 0.509076802209, 3.014726445386], rtol=1e-6)
+    assert_allclose(rows["p"], [0.233317429908, 0.475538774651, 0.389360216290], rtol=1e-6)
+
+
 def test_rossi_age_as_cox_zph_not_as_lifelines() -> None:
     terms = ["fin", "age", "race", "wexp", "mar", "paro", "prio"]
     ours = fit("Rossi", terms, False).proportional_hazards("km").set_index("term")

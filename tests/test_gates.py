@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ballbook import gates as g
 from ballbook.contingency import chi_squared, fisher_exact
+from ballbook.cox import cox, firth_cox
 from ballbook.logistic import firth_logistic, logistic
 from ballbook.ordinal import proportional_odds
 from ballbook.results import Estimate, Gate
@@ -76,6 +77,38 @@ def test_each_gate(gate: Gate, status: str, statistic: float | None, words: str)
         assert gate.statistic is None
 
 
+def test_hazards_that_cannot_be_tested_say_why() -> None:
+    x = pd.DataFrame({"x": [0, 1, 0, 1, 0, 1, 0, 0]})
+    time, event = [1, 2, 3, 4, 5, 6, 7, 8], [1, 1, 1, 0, 1, 1, 0, 1]
+    separated = (1 - x["x"]) * np.array(event)
+    for fit, why in (
+        (firth_cox(time, event, x), "unpenalised"),
+        (cox(time, separated, x), "no events where x is 1; use firth_cox"),
+        (cox(time, [0] * 8, x), "no events"),
+    ):
+        gate = g.proportional_hazards(fit)
+        assert (gate.status, gate.statistic) == ("not-applicable", None)
+        assert why in gate.action
+
+
+def test_a_factor_is_one_term_of_the_hazards_test() -> None:
+    random = np.random.default_rng(5)
+    level = random.integers(0, 4, 200)
+    x = pd.DataFrame({name: (level == i).astype(int) for i, name in enumerate("bcd", 1)})
+    fit = cox(random.exponential(size=200), np.ones(200), x.assign(age=random.normal(size=200)))
+    columns = fit.proportional_hazards().set_index("term")["p"]
+    rows = fit.proportional_hazards(factors={"stage": list("bcd")}).set_index("term")
+    assert list(rows.index) == ["stage", "age", "GLOBAL"]
+    assert list(rows["df"]) == [3, 1, 4]
+    together = g.proportional_hazards(fit, factors={"stage": list("bcd")}, only="stage")
+    assert together.statistic == rows.loc["stage", "p"] > columns["c"]
+    assert g.proportional_hazards(fit, only="age").statistic == columns["age"]
+    assert g.proportional_hazards(fit, only="GLOBAL").statistic == columns["GLOBAL"]
+    for factors in ({"stage": ["b", "e"]}, {"one": ["b"], "two": ["b"]}, {"none": []}):
+        with pytest.raises(ValueError, match="factors: "):
+            g.proportional_hazards(fit, factors=factors)
+
+
 def test_a_level_nobody_has_is_a_group_that_is_too_small() -> None:
     groups = pd.Series(pd.Categorical(["a"] * 6, categories=["a", "b"]))
     gate = g.minimum_group_size(groups)
@@ -127,6 +160,8 @@ def test_fewer_findings_survive_a_stricter_adjustment(p: list[float]) -> None:
         (lambda: g.events_per_variable(-1, 2), "n_events: expected non-negative"),
         (lambda: g.events_per_variable(9, 2, n=5), "n: 5 patients cannot have 9 events"),
         (lambda: g.proportional_hazards(pd.DataFrame({"a": [1]})), "columns term and p"),
+        (lambda: g.proportional_hazards(ZPH, factors={"f": ["age"]}), "give the fit itself"),
+        (lambda: g.proportional_hazards(ZPH, only="stage"), "expected one of ['age', 'wbc'"),
         (lambda: g.left_truncation([-1, 2]), "entry: expected times from zero on"),
         (lambda: g.competing_events([1, np.nan]), "cause: 1 value(s) missing"),
         (lambda: g.minimum_group_size({}), "no groups were given"),

@@ -23,6 +23,7 @@ Conventions (time 0, ties, late entry, malformed input) are those of `ballbook.s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -442,7 +443,9 @@ class CoxFit(HazardModel):
         frame.insert(0, "time", sets.time[sets.step_row])
         return frame.sort_values("time", kind="stable", ignore_index=True)
 
-    def proportional_hazards(self, transform: Transform = "km") -> pd.DataFrame:
+    def proportional_hazards(
+        self, transform: Transform = "km", *, factors: Mapping[str, Sequence[str]] | None = None
+    ) -> pd.DataFrame:
         r"""Test whether hazard ratios are constant in time, as R's ``cox.zph`` (survival >= 3).
 
         The score test for adding :math:`x\,g(t)` to the model. With :math:`u = \sum g_k r_k` over
@@ -451,13 +454,16 @@ class CoxFit(HazardModel):
 
         .. math:: \chi^2 = u^\top (I_2 - I_1 I_0^{-1} I_1)^{-1} u
 
-        for one term (its own row of :math:`u, I_1, I_2`) or globally. Earlier versions of R, and
+        for one term (its own rows of :math:`u, I_1, I_2`) or globally. Earlier versions of R, and
         lifelines, take :math:`V_k` as constant in time, which can be far off.
 
         Parameters
         ----------
         transform : {"km", "rank", "identity", "log"}
             :math:`g(t)`: 1 minus the Kaplan-Meier curve just before t, rank, t, or log t.
+        factors : mapping of str to list of str, optional
+            Name of a factor to the covariates that code it: they are tested together, in one row
+            on as many degrees of freedom, as R tests ``factor(x)``.
 
         Returns
         -------
@@ -465,40 +471,62 @@ class CoxFit(HazardModel):
             ``term, chisq, df, p`` with a last row ``GLOBAL``. Where the model has no finite
             maximum the numbers are NaN and ``attrs["reason"]`` says so.
 
+        Raises
+        ------
+        ValueError
+            An unknown transform, event times of 0 with "log", a factor whose covariates are not in
+            the model or are claimed twice.
+
         References
         ----------
         Grambsch & Therneau (1994), Biometrika 81:515; Therneau, vignette "Approximate score
         tests" of the R package survival.
         """
-        names = [*self.terms, "GLOBAL"]
-        df = np.array([1] * len(self.terms) + [len(self.terms)])
+        tested = _tested_together(self.terms, factors or {})
+        tested["GLOBAL"] = list(range(len(self.terms)))
+        df = np.array([len(columns) for columns in tested.values()])
+        chisq = np.full(len(tested), np.nan)
         reason = "; ".join(dict.fromkeys(self.reasons.values()))
         if self._penalised:
             reason = "defined for the unpenalised fit only"
-        if reason:
-            table = pd.DataFrame({"term": names, "chisq": np.nan, "df": df, "p": np.nan})
-            table.attrs["reason"] = reason
-            return table
-        sets, scale = self._sets, self._x.std(axis=0)
-        x = self._x / scale
-        at = sets.moments(x, self.coef * scale)
-        g = _time_scale(sets, transform)[sets.step_run]
-        g = g - g.mean()
-        residuals = x[sets.step_row] - _tie_average(sets, at.mean)[sets.step_run]
-        u = g @ residuals
-        i0, i1, i2 = (_weighted_information(sets, x, at, g**m) for m in range(3))
-        spread = i2 - i1 @ np.linalg.solve(i0, i1)
-        chisq = np.full(len(names), np.nan)
-        diagonal = np.diag(spread)
-        # Without late and early events there is nothing to test; rounding leaves noise near 0.
-        solvable = diagonal > 1e-9 * np.abs(np.diag(i2))
-        chisq[:-1][solvable] = u[solvable] ** 2 / diagonal[solvable]
-        statistic, rank = quadratic_form(u, spread)
-        if rank == len(u):
-            chisq[-1] = statistic
-        return pd.DataFrame(
-            {"term": names, "chisq": chisq, "df": df, "p": stats.chi2.sf(chisq, df)}
+        if not reason:
+            sets, scale = self._sets, self._x.std(axis=0)
+            x = self._x / scale
+            at = sets.moments(x, self.coef * scale)
+            g = _time_scale(sets, transform)[sets.step_run]
+            g = g - g.mean()
+            residuals = x[sets.step_row] - _tie_average(sets, at.mean)[sets.step_run]
+            u = g @ residuals
+            i0, i1, i2 = (_weighted_information(sets, x, at, g**m) for m in range(3))
+            spread = i2 - i1 @ np.linalg.solve(i0, i1)
+            # Without late and early events there is nothing to test; rounding leaves noise near 0.
+            solvable = np.diag(spread) > 1e-9 * np.abs(np.diag(i2))
+            for row, columns in enumerate(tested.values()):
+                statistic, rank = quadratic_form(u[columns], spread[np.ix_(columns, columns)])
+                if rank == len(columns) and (len(columns) > 1 or solvable[columns[0]]):
+                    chisq[row] = statistic
+        table = pd.DataFrame(
+            {"term": list(tested), "chisq": chisq, "df": df, "p": stats.chi2.sf(chisq, df)}
         )
+        if reason:
+            table.attrs["reason"] = reason
+        return table
+
+
+def _tested_together(
+    terms: list[str], factors: Mapping[str, Sequence[str]]
+) -> dict[str, list[int]]:
+    """Return the columns of each test: one for a covariate of its own, several for a factor."""
+    coded = [name for columns in factors.values() for name in columns]
+    unknown = sorted(set(coded) - set(terms))
+    if unknown or len(set(coded)) < len(coded) or not all(factors.values()):
+        told = f"{unknown} are not in the model" if unknown else "every covariate at most once"
+        raise ValueError(f"factors: {told}; the covariates are {terms}")
+    factor_of = {name: factor for factor, columns in factors.items() for name in columns}
+    tested: dict[str, list[int]] = {}
+    for position, term in enumerate(terms):
+        tested.setdefault(factor_of.get(term, term), []).append(position)
+    return tested
 
 
 def cox(

@@ -7,6 +7,7 @@ are arguments with the customary default, so a page can state another and be rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,7 +33,9 @@ from ballbook.results import Estimate, Gate
 class HasHazardsTest(Protocol):
     """A Cox fit that tests its own assumption."""
 
-    def proportional_hazards(self) -> pd.DataFrame:
+    def proportional_hazards(
+        self, *, factors: Mapping[str, Sequence[str]] | None = None
+    ) -> pd.DataFrame:
         """Return a table with columns term, chisq, df, p and a row GLOBAL."""
 
 
@@ -122,30 +125,67 @@ def events_per_variable(
 
 
 def proportional_hazards(
-    fit: HasHazardsTest | pd.DataFrame | float, *, alpha: float = 0.05
+    fit: HasHazardsTest | pd.DataFrame | float,
+    *,
+    alpha: float = 0.05,
+    factors: Mapping[str, Sequence[str]] | None = None,
+    only: str | None = None,
 ) -> Gate:
     """Check proportional hazards by the Grambsch-Therneau test.
+
+    The smallest P over the rows of the table decides, GLOBAL included: one term that violates is
+    enough. A term is a covariate or a factor. The 0/1 columns that code one factor are no terms of
+    their own, and the smallest P among them rejects too often: name them in `factors`, or judge a
+    model of a single factor by ``only="GLOBAL"``.
 
     Parameters
     ----------
     fit : Cox fit, its `proportional_hazards()` table, or a P value
-        The smallest P of the table decides: one covariate that violates is enough.
+        A table without any P (Firth's fit, separation, no events) gives ``not-applicable`` with
+        the reason from ``attrs["reason"]``.
+    alpha : float
+        A smaller P fails.
+    factors : mapping of str to list of str, optional
+        Name of a factor to the covariates that code it, tested together; for a fit only.
+    only : str, optional
+        The one row that decides: a term, a factor, or ``GLOBAL``.
+
+    Returns
+    -------
+    Gate
+        `statistic` is the P value that decided.
+
+    Raises
+    ------
+    ValueError
+        Not a table with columns term and p, a P outside 0..1, `factors` without a fit, or an
+        `only` that is no row.
     """
     name = "proportional hazards"
     if isinstance(fit, (int, float)):
         p, term = float(as_p_values([fit])[0]), ""
     else:
-        table = fit if isinstance(fit, pd.DataFrame) else fit.proportional_hazards()
+        if factors and isinstance(fit, pd.DataFrame):
+            raise ValueError("factors: give the fit itself; its table holds single covariates")
+        table = fit if isinstance(fit, pd.DataFrame) else fit.proportional_hazards(factors=factors)
         if not {"term", "p"} <= set(table.columns):
             raise ValueError("proportional_hazards: expected a table with columns term and p")
+        why = table.attrs.get("reason", "the events are too few")
+        if only is not None:
+            if only not in set(table["term"]):
+                raise ValueError(f"only is {only!r}, expected one of {list(table['term'])}")
+            table = table[table["term"] == only]
         known = table[table["p"].notna()]
         if known.empty:
-            return Gate(name, "not-applicable", None, alpha, "the test could not be computed")
-        worst = known.iloc[int(known["p"].to_numpy(dtype=float).argmin())]
+            return Gate(
+                name, "not-applicable", None, alpha, f"the test could not be computed: {why}"
+            )
+        worst = known.iloc[int(as_p_values(known["p"]).argmin())]
         p, term = float(worst["p"]), str(worst["term"])
     where = f" ({'all covariates together' if term == 'GLOBAL' else term})" if term else ""
     if p >= alpha:
-        return Gate(name, "passed", p, alpha, f"smallest P of the Grambsch-Therneau test{where}")
+        least = "" if only else "smallest "
+        return Gate(name, "passed", p, alpha, f"{least}P of the Grambsch-Therneau test{where}")
     return Gate(
         name,
         "failed",
