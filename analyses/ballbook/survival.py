@@ -88,12 +88,7 @@ def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Boo
         Empty or unequal vectors, non-finite or negative times, event codes other than 0 and 1,
         an entry at or after the patient's own time.
     """
-    t = numeric_vector("time", time)
-    if len(t) == 0:
-        raise ValueError("time is empty, expected at least one patient")
-    refuse("time", t, t < 0, "a time of 0 or later")
-    code = numeric_vector("event", event, n=len(t))
-    refuse("event", code, (code != 0) & (code != 1), "0 (censored) or 1 (event)")
+    t, died = _time_and_event(time, event)
     e = None
     if entry is not None:
         e = numeric_vector("entry", entry, n=len(t))
@@ -104,7 +99,19 @@ def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Boo
         refuse("entry", e, e >= t, "a time before the patient's event or censoring")
         if np.isneginf(e).all():
             e = None
-    return t, code == 1, e
+    return t, died, e
+
+
+def _time_and_event(time: Any, event: Any) -> tuple[Floats, Bools]:
+    t = numeric_vector("time", time)
+    if len(t) == 0:
+        raise ValueError("time is empty, expected at least one patient")
+    refuse("time", t, t < 0, "a time of 0 or later")
+    if isinstance(event, np.ndarray) and event.dtype == np.bool_ and event.shape == t.shape:
+        return t, event
+    code = numeric_vector("event", event, n=len(t))
+    refuse("event", code, (code != 0) & (code != 1), "0 (censored) or 1 (event)")
+    return t, code == 1
 
 
 def merge_near_ties(time: Floats, entry: Floats | None) -> tuple[Floats, Floats | None]:
@@ -114,12 +121,10 @@ def merge_near_ties(time: Floats, entry: Floats | None) -> tuple[Floats, Floats 
     or as a fraction of the mean distinct time.
     """
     pool = time if entry is None else np.concatenate([time, entry[np.isfinite(entry)]])
-    distinct = np.unique(pool)
-    gap = np.diff(distinct)
-    near = (gap <= TOLERANCE) | (gap <= TOLERANCE * np.abs(distinct).mean())
-    if not near.any():
+    distinct = tally(pool, np.zeros(len(pool), dtype=bool))[0]
+    first = _far_from_previous(distinct)
+    if first.all():
         return time, entry
-    first = np.concatenate([[True], ~near])
     merged = distinct[np.maximum.accumulate(np.where(first, np.arange(len(distinct)), 0))]
 
     def settle(x: Floats) -> Floats:
@@ -129,6 +134,65 @@ def merge_near_ties(time: Floats, entry: Floats | None) -> tuple[Floats, Floats 
         return out
 
     return settle(time), None if entry is None else settle(entry)
+
+
+def _far_from_previous(distinct: Floats) -> Bools:
+    gap = np.diff(distinct)
+    far = (gap > TOLERANCE) & (gap > TOLERANCE * np.abs(distinct).mean())
+    return np.concatenate([[True], far])
+
+
+# Bins of `tally`: as many as a 16-bit number counts, which is what sorts fastest.
+BINS = 1 << 16
+
+
+def tally(time: Floats, event: Bools) -> tuple[Floats, Ints, Ints]:
+    """Return the distinct times in order, how many times equal each, and events among those.
+
+    Follow-up is mostly counted in days or months, so most cohorts put one distinct time in each of
+    65,536 equal bins: then counting in bins is all, and nothing is sorted. Otherwise the bins give
+    a first order, cheaply, and only that is sorted.
+    """
+    longest = max(float(time.max()), float(np.finfo(float).tiny))
+    place = time / longest
+    place *= BINS - 1
+    if len(time) >= BINS:
+        counted = _count_in_bins(time, event, place)
+        if counted is not None:
+            return counted
+    # Times are not negative, so their bits sort as they do; the lowest bit carries the event, and
+    # one sort does for both.
+    bits = time.view(np.uint64) << np.uint64(1)
+    bits |= event
+    bits = bits[np.argsort(place.astype(np.uint16), kind="stable")]
+    bits.sort(kind="stable")
+    events = (bits & np.uint64(1)).view(np.int64)
+    bits >>= np.uint64(1)
+    sorted_time = bits.view(np.float64)
+    start = tie_starts(sorted_time)
+    if len(start) == len(time):
+        return sorted_time, np.ones(len(time), dtype=np.int64), events
+    return sorted_time[start], np.diff(start, append=len(time)), np.add.reduceat(events, start)
+
+
+def _count_in_bins(time: Floats, event: Bools, place: Floats) -> tuple[Floats, Ints, Ints] | None:
+    """Return what `tally` does, or None when a bin holds two distinct times."""
+    slot = place.astype(np.int64)
+    slot += BINS * event  # the censored of all bins, then the events
+    shown = np.zeros(2 * BINS)
+    for rows in (slice(1000), slice(None)):  # a few already tell that times are continuous
+        shown[slot[rows]] = time[rows]
+        if (shown.take(slot[rows]) != time[rows]).any():
+            return None
+    counts = np.bincount(slot, minlength=2 * BINS)
+    events, leaving = counts[BINS:], counts[:BINS] + counts[BINS:]
+    distinct = np.maximum(shown[:BINS], shown[BINS:])
+    if ((counts[:BINS] > 0) & (shown[:BINS] != distinct)).any():
+        return None
+    if ((events > 0) & (shown[BINS:] != distinct)).any():
+        return None
+    used = np.flatnonzero(leaving)
+    return distinct[used], leaving[used], events[used]
 
 
 def group_codes(name: str, values: Any, *, n: int) -> tuple[Ints, list[str]]:
@@ -191,21 +255,22 @@ class SurvivalCurve:
     n_events: int
     label: str | None
     ci_level: float
-    _time: Floats = field(repr=False)
-    _entry: Floats | None = field(repr=False)
+    _entry: Floats | None = field(repr=False)  # sorted
 
     @cached_property
     def last_time(self) -> float:
         """Longest observed time."""
-        return float(self._time[-1])
+        return float(self._column("time")[-1])
 
     def number_at_risk(self, times: Any) -> Ints:
         """Return how many patients were at risk (``entry < t <= time``) just before each time."""
         t = numeric_vector("times", np.atleast_1d(np.asarray(times, dtype=float)))
-        left = np.searchsorted(self._time, t, side="left")
+        leaving = self.table["n_event"].to_numpy() + self.table["n_censored"].to_numpy()
+        left = np.concatenate([[0], np.cumsum(leaving)])
+        gone: Ints = left[np.searchsorted(self._column("time"), t, side="left")]
         if self._entry is None:
-            return self.n - left
-        return np.searchsorted(self._entry, t, side="left") - left
+            return self.n - gone
+        return np.searchsorted(self._entry, t, side="left") - gone
 
     def at(self, t: float, unit: str = "months") -> Estimate:
         """Return the survival probability at `t` with its log(-log) interval.
@@ -378,8 +443,15 @@ def kaplan_meier(
     ``survfit(Surv(time, event) ~ 1, conf.type = "log-log")``.
     """
     z = normal_quantile(ci_level)
-    t, died, late = survival_data(time, event, entry)
-    return _curve(t, died, late, z, ci_level, label)
+    if entry is not None:
+        t, died, late = survival_data(time, event, entry)
+        return _curve(tally(t, died), late, z, ci_level, label)
+    distinct, leaving, events = tally(*_time_and_event(time, event))
+    first = np.flatnonzero(_far_from_previous(distinct))
+    if len(first) < len(distinct):
+        distinct = distinct[first]
+        leaving, events = (np.add.reduceat(counts, first) for counts in (leaving, events))
+    return _curve((distinct, leaving, events), None, z, ci_level, label)
 
 
 def kaplan_meier_by(
@@ -392,54 +464,56 @@ def kaplan_meier_by(
     curves = {}
     for code, name in enumerate(labels):
         mine = codes == code
-        curves[name] = _curve(
-            t[mine], died[mine], None if late is None else late[mine], z, ci_level, name
-        )
+        late_here = None if late is None else late[mine]
+        curves[name] = _curve(tally(t[mine], died[mine]), late_here, z, ci_level, name)
     return curves
 
 
 def _curve(
-    time: Floats,
-    event: Bools,
+    counted: tuple[Floats, Ints, Ints],
     entry: Floats | None,
     z: float,
     ci_level: float,
     label: str | None,
 ) -> SurvivalCurve:
-    order = np.argsort(time, kind="stable")
-    sorted_time = time[order]
-    start = tie_starts(sorted_time)
-    distinct = sorted_time[start]
-    d = np.add.reduceat(event[order].astype(np.int64), start)
-    leaving = np.diff(np.append(start, len(time)))
+    """Return the curve of times as counted by `tally`."""
+    distinct, leaving, d = counted
+    n = int(leaving.sum())
     sorted_entry = None if entry is None else np.sort(entry)
-    entered = len(time) if sorted_entry is None else np.searchsorted(sorted_entry, distinct, "left")
-    n_risk = entered - start
+    entered = n if sorted_entry is None else np.searchsorted(sorted_entry, distinct, "left")
+    n_risk = leaving - np.cumsum(leaving)
+    n_risk += entered
 
-    survival = np.cumprod(1 - d / n_risk)
+    # In place: with a million times, fresh memory costs more than the arithmetic.
     with np.errstate(divide="ignore", invalid="ignore"):
-        se_log = np.sqrt(np.cumsum(np.where(d > 0, d / (n_risk * (n_risk - d)), 0.0)))
-        spread = z * se_log / np.log(survival)
-        low, high = survival ** np.exp(-spread), survival ** np.exp(spread)
+        hazard = d / n_risk
+        survival = 1 - hazard
+        np.cumprod(survival, out=survival)
+        hazard /= n_risk - d
+        se_log = np.sqrt(np.cumsum(hazard, out=hazard), out=hazard)
         std_error = survival * se_log
+        log_survival = np.log(survival)
+        se_log *= z
+        factor = np.exp(np.divide(se_log, log_survival, out=se_log), out=se_log)
+        low = log_survival / factor
+        high = np.multiply(log_survival, factor, out=log_survival)
+        np.exp(low, out=low)
+        np.exp(high, out=high)
     unmoved, ended = survival == 1, survival == 0
     low[unmoved] = high[unmoved] = 1.0
     low[ended] = high[ended] = std_error[ended] = np.nan
-    table = pd.DataFrame(
-        {
-            "time": distinct,
-            "n_risk": n_risk,
-            "n_event": d,
-            "n_censored": leaving - d,
-            "survival": survival,
-            "std_error": std_error,
-            "ci_low": low,
-            "ci_high": high,
-        }
-    )
-    return SurvivalCurve(
-        table, len(time), int(event.sum()), label, ci_level, sorted_time, sorted_entry
-    )
+    columns = {
+        "time": distinct,
+        "n_risk": n_risk,
+        "n_event": d,
+        "n_censored": leaving - d,
+        "survival": survival,
+        "std_error": std_error,
+        "ci_low": low,
+        "ci_high": high,
+    }
+    table = pd.DataFrame(columns, copy=False)
+    return SurvivalCurve(table, n, int(d.sum()), label, ci_level, sorted_entry)
 
 
 def tie_starts(sorted_values: npt.NDArray[Any]) -> Ints:
