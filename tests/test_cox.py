@@ -119,16 +119,28 @@ def test_rossi_age_as_cox_zph_not_as_lifelines() -> None:
     assert theirs.summary.loc["age", "p"] < 0.002
 
 
-def test_agrees_with_lifelines() -> None:
+@pytest.mark.parametrize(
+    ("set", "terms"),
+    [
+        ("Rossi", ["fin", "age", "race", "prio"]),
+        ("6-MP", ["placebo"]),
+        ("KMsurv bmt", ["g2", "g3", "z1"]),
+        ("Kersey", ["autologous"]),
+        ("bmtcrr", ["age", "aml", "relapse"]),
+    ],
+)
+def test_agrees_with_lifelines(set: str, terms: list[str]) -> None:
     from lifelines import CoxPHFitter
 
-    d = survival_sets.load("Rossi")
-    terms = ["fin", "age", "race", "prio"]
+    d = survival_sets.load(set)
     theirs = CoxPHFitter().fit(d[[*terms, "time", "event"]], "time", "event")
     ours = cox(d["time"], d["event"], d[terms])
     assert_allclose(theirs.params_[terms], ours.coef, rtol=1e-4)
     assert_allclose(theirs.standard_errors_[terms], ours.table["se"], rtol=1e-4)
     assert ours.log_likelihood == pytest.approx(theirs.log_likelihood_, rel=1e-8)
+    assert ours.likelihood_ratio().statistic == pytest.approx(
+        theirs.log_likelihood_ratio_test().test_statistic, rel=1e-4
+    )
 
 
 # --- properties -------------------------------------------------------------------------------

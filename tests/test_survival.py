@@ -11,7 +11,7 @@ import pytest
 import survival_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from ballbook.survival import (
     kaplan_meier,
@@ -20,6 +20,7 @@ from ballbook.survival import (
     logrank,
     median_follow_up,
     restricted_mean_difference,
+    tally,
 )
 
 # --- R ----------------------------------------------------------------------------------------
@@ -75,21 +76,22 @@ def test_agrees_with_r(case: dict[str, Any]) -> None:
     golden_cases.check(case, ESTIMATORS)
 
 
-def test_agrees_with_lifelines() -> None:
+@pytest.mark.parametrize("set", ["6-MP", "KMsurv bmt", "Kersey", "bmtcrr", "Rossi"])
+def test_agrees_with_lifelines(set: str) -> None:
     from lifelines import KaplanMeierFitter
-    from lifelines.statistics import logrank_test
+    from lifelines.statistics import multivariate_logrank_test
 
-    d = survival_sets.load("6-MP")
+    d = survival_sets.load(set)
     fitted = KaplanMeierFitter().fit(d["time"], d["event"])
     table = kaplan_meier(d["time"], d["event"]).table.set_index("time")
-    assert_allclose(fitted.survival_function_at_times(table.index), table["survival"])
-    band = fitted.confidence_interval_.loc[table.index].to_numpy()[:-2]
-    assert_allclose(band, table[["ci_low", "ci_high"]].to_numpy()[:-2], rtol=1e-6)
-    treated = d["group"] == "6-MP"
-    a, b = d[treated], d[~treated]
-    theirs = logrank_test(a["time"], b["time"], a["event"], b["event"])
+    assert_allclose(fitted.survival_function_at_times(table.index), table["survival"], atol=1e-12)
+    inside = table[(table["survival"] < 1) & (table["survival"] > 0)]
+    band = fitted.confidence_interval_.loc[inside.index]
+    assert_allclose(band, inside[["ci_low", "ci_high"]], rtol=1e-6)
+    theirs = multivariate_logrank_test(d["time"], d["group"], d["event"])
     ours = logrank(d["time"], d["event"], d["group"])
     assert ours.statistic == pytest.approx(theirs.test_statistic, rel=1e-9)
+    assert ours.p_value == pytest.approx(theirs.p_value, rel=1e-6)
 
 
 # --- properties -------------------------------------------------------------------------------
@@ -250,6 +252,29 @@ def test_bad_groups_are_named() -> None:
         kaplan_meier_by([1, 2], [1, 1], empty)
     with pytest.raises(ValueError, match="3 groups, expected 2"):
         restricted_mean_difference([1, 2, 3], [1, 1, 1], ["a", "b", "c"], 1)
+
+
+@pytest.mark.parametrize("unit", [1.0, 30.4375, 0.0, 1e-3], ids=["days", "months", "none", "fine"])
+@pytest.mark.parametrize("n", [1, 500, 40_000])
+def test_counting_times_in_bins_or_by_sorting(unit: float, n: int) -> None:
+    random = np.random.default_rng(n)
+    time, event = random.exponential(900, n), random.random(n) < 0.4
+    if unit:
+        time = np.ceil(time * (1 if unit >= 1 else 1 / unit)) / (unit if unit >= 1 else 1 / unit)
+    distinct, counts = np.unique(time, return_counts=True)
+    found = tally(time, event)
+    assert_array_equal(found[0], distinct)
+    assert_array_equal(found[1], counts)
+    assert_array_equal(found[2], np.bincount(np.searchsorted(distinct, time), weights=event))
+
+
+def test_near_ties_are_one_time_however_many_rows() -> None:
+    time = np.repeat([1.0, 2.0, 3.0], 10_000)
+    blurred = time + np.tile([0, 4e-9], 15_000)
+    event = np.arange(30_000) % 3 == 0
+    clean, merged = kaplan_meier(time, event).table, kaplan_meier(blurred, event).table
+    assert len(merged) == 3
+    assert_array_equal(merged, clean)
 
 
 def test_a_million_rows() -> None:

