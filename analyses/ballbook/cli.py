@@ -153,15 +153,48 @@ def data_verify(ids: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("analysis")
 @click.option("--cohort", required=True, help="Your cohort: a table or a folder of tables.")
+@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
+@click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A parameter.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @explained
-def check(analysis: str, cohort: str) -> None:
-    """Check whether a cohort file can be read, without running ANALYSIS."""
+def check(
+    analysis: str, cohort: str, column_map: str | None, parameter: tuple[str, ...], as_json: bool
+) -> None:
+    """Say everything that is wrong with a cohort, or that ANALYSIS would miss in it."""
+    from ballbook import needs
     from ballbook.analyses import find
-    from ballbook.cohort import read_cohort
+    from ballbook.cohort import InvalidCohort, read_cohort
+    from ballbook.parameters import resolve
 
-    find(analysis)
-    found = read_cohort(cohort)
-    click.echo(f"{len(found.patients)} patients, no problem found.")
+    values = resolve(find(analysis).parameters, assignments(parameter))
+    try:
+        found = read_cohort(cohort, column_map)
+    except InvalidCohort as error:
+        report = {"analysis": analysis, "accepted": False, "patients": None, "warnings": []}
+        if not as_json:
+            raise
+        click.echo(json.dumps({**report, "errors": [p.as_json() for p in error.problems]}))
+        sys.exit(REFUSED)
+    match = needs.fit(found, analysis, values)
+    if as_json:
+        told = [{"message": note} for note in found.notes]
+        report = {
+            "analysis": analysis,
+            "accepted": match.accepted,
+            "patients": found.n,
+            "errors": [p.as_json() for p in match.errors],
+            "warnings": [*(p.as_json() for p in match.warnings), *told],
+        }
+        click.echo(json.dumps(report))
+    else:
+        for warning in (*found.notes, *match.warnings):
+            click.echo(f"warning: {warning}")
+        for problem in match.errors:
+            click.echo(f"error: {problem}", err=True)
+        ending = "no error found." if match.accepted else f"{analysis} cannot be run on them."
+        click.echo(f"{found.n} patients, {ending}")
+    if not match.accepted:
+        sys.exit(REFUSED)
 
 
 @main.command()

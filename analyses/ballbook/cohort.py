@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,6 +21,7 @@ import yaml
 
 from ballbook.dictionaries import (
     MISSING,
+    UNITS,
     Column,
     Dictionary,
     Refused,
@@ -32,6 +36,18 @@ ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
 
 DAYS_PER_MONTH = 365.25 / 12
 DAYS_PER_YEAR = 365.25
+
+# More than any cohort of patients needs; a file beyond them is refused before it fills the memory.
+MAX_BYTES = 50_000_000
+MAX_COLUMNS = 2_000
+MAX_CELLS = 5_000_000
+MAX_CELL = 10_000
+MAX_NAME = 200
+MAX_PROBLEMS = 2_000
+MAX_EXPRESSION_BYTES = 1_000_000_000
+MAX_EXPRESSION_COLUMNS = 20_000
+MAX_EXPRESSION_VALUES = 100_000_000
+MAX_EXPRESSION_LINE = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -133,22 +149,41 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a reader's file. Rows count from 1, the header being row 1."""
+    """One thing wrong with a reader's file, and how to put it right.
+
+    Rows count from 1, the header being row 1; `sheet` is the sheet of a workbook.
+    """
 
     file: str
     row: int | None
     column: str | None
     value: str | None
     expected: str
+    mend: str = ""
+    sheet: str | None = None
 
-    def __str__(self) -> str:
-        where = self.file
+    @property
+    def where(self) -> str:
+        """File, sheet, row and column, as far as they are known."""
+        where = _plain_line(self.file)
+        if self.sheet is not None:
+            where += f" [{_plain_line(self.sheet)}]"
         if self.row is not None:
             where += f", row {self.row}"
         if self.column is not None:
-            where += f", column {self.column}"
+            where += f", column {_plain_line(self.column)}"
+        return where
+
+    def __str__(self) -> str:
         found = "" if self.value is None else f"found {_shown(self.value)}, "
-        return f"{where}: {found}expected {self.expected}"
+        mend = f" ({self.mend})" if self.mend else ""
+        return f"{self.where}: {found}expected {self.expected}{mend}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields and the whole message; a long value is cut."""
+        value = None if self.value is None else _cut(self.value)
+        column = None if self.column is None else _cut(self.column)
+        return {**asdict(self), "value": value, "column": column, "message": str(self)}
 
 
 class InvalidCohort(ValueError):
@@ -157,17 +192,26 @@ class InvalidCohort(ValueError):
     SHOWN = 100
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.row or 0)))
+        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.sheet or "", p.row or 0)))
         n = len(self.problems)
-        lines = [f"{n} problem{'s' if n != 1 else ''} in the cohort; nothing was read:"]
+        lines = [f"{n} problem{'s' if n != 1 else ''} in the cohort; nothing was run:"]
         lines += [f"  {p}" for p in self.problems[: self.SHOWN]]
         if n > self.SHOWN:
             lines.append(f"  ... and {n - self.SHOWN:,} more")
         super().__init__("\n".join(lines))
 
 
+def _cut(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def _shown(value: str) -> str:
-    return repr(value if len(value) <= 60 else value[:57] + "...")
+    return repr(_cut(value))
+
+
+def _plain_line(text: str) -> str:
+    """Return a name on one line: what would move a terminal's cursor is spelt out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _cut(text))
 
 
 # --------------------------------------------------------------------------------- reading
@@ -198,7 +242,9 @@ class _Reader:
             str(column): {str(k).strip().lower(): str(v) for k, v in recode.items()}
             for column, recode in map.get("values", {}).items()
         }
+        self.units = {plain(str(k)): str(v).strip() for k, v in map.get("units", {}).items()}
         self.used: set[str] = set()
+        self.sheet_of: dict[str, tuple[str, str]] = {}
         self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
 
     def wrong(
@@ -208,19 +254,44 @@ class _Reader:
         row: int | None = None,
         column: str | None = None,
         value: str | None = None,
+        mend: str = "",
     ) -> None:
-        self.problems.append(Problem(file, row, column, value, expected))
+        """Keep one problem; beyond `MAX_PROBLEMS` only say that there are more."""
+        name, sheet = self.sheet_of.get(file, (file, None))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(name, row, column, value, expected, mend, sheet))
+        elif len(self.problems) == MAX_PROBLEMS:
+            mend = "mend these first, then check again"
+            self.problems.append(Problem(name, None, None, None, "fewer problems", mend))
+
+    def too_large(self, file: str, columns: int, rows: int) -> bool:
+        """Note a table that is larger than a cohort of patients can be."""
+        if columns > MAX_COLUMNS:
+            self.wrong(
+                file,
+                f"at most {MAX_COLUMNS:,} columns",
+                value=f"{columns:,} columns",
+                mend="keep one row a patient; put an expression matrix in a file of its own, "
+                "expression.csv, in one folder with patients.csv",
+            )
+            return True
+        if columns * rows > MAX_CELLS:
+            self.wrong(
+                file,
+                f"at most {MAX_CELLS:,} cells",
+                value=f"{columns:,} columns and {rows:,} rows",
+                mend="keep one row a patient, and the columns that the template names",
+            )
+            return True
+        return False
 
     # -- files to text
 
     def table(self, path: Path) -> _Table | None:
         """Return the one table of a file, or None after noting why it cannot be read."""
-        try:
-            content = path.read_bytes()
-        except OSError as e:
-            self.wrong(path.name, f"a readable file ({e.strerror})")
+        content = self.content(path)
+        if content is None:
             return None
-        self.files[path.name] = hashlib.sha256(content).hexdigest()
         suffix = path.suffix.lower()
         if suffix == ".xlsx":
             sheets = self.sheets(path.name, content)
@@ -229,23 +300,50 @@ class _Reader:
             return self.parquet(path.name, content)
         if suffix in {".csv", ".tsv", ".txt"}:
             return self.delimited(path.name, content, "\t" if suffix == ".tsv" else None)
-        self.wrong(path.name, "a file that ends with .csv, .tsv, .xlsx or .parquet")
+        self.wrong(
+            path.name,
+            "a file that ends with .csv, .tsv, .xlsx or .parquet",
+            mend="save the table as CSV UTF-8",
+        )
         return None
+
+    def content(self, path: Path) -> bytes | None:
+        """Return the bytes of a file and keep their sha256, unless it is absurdly large."""
+        try:
+            size = path.stat().st_size
+            if size > MAX_BYTES:
+                self.wrong(
+                    path.name,
+                    f"at most {MAX_BYTES // 10**6} MB",
+                    value=f"{size / 1e6:,.0f} MB",
+                    mend="keep one row a patient, and the columns that the template names",
+                )
+                return None
+            content = path.read_bytes()
+        except OSError as e:
+            mend = "give the path of a file that you may read"
+            self.wrong(path.name, f"a readable file ({e.strerror})", mend=mend)
+            return None
+        self.files[path.name] = hashlib.sha256(content).hexdigest()
+        return content
 
     def delimited(self, file: str, content: bytes, delimiter: str | None) -> _Table | None:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as e:
             line = content[: e.start].count(b"\n") + 1
-            self.wrong(file, "text in UTF-8 (save as CSV UTF-8)", row=line)
+            mend = "in a spreadsheet, save as `CSV UTF-8`"
+            self.wrong(file, "text in UTF-8", row=line, mend=mend)
             return None
         if "\0" in text:
-            self.wrong(
-                file, "text without zero bytes", row=text[: text.index("\0")].count("\n") + 1
-            )
+            line = text[: text.index("\0")].count("\n") + 1
+            mend = "export the table again as CSV UTF-8; this file is damaged or UTF-16"
+            self.wrong(file, "text without zero bytes", row=line, mend=mend)
             return None
         first = text.lstrip("\r\n").split("\n", 1)[0]
         delimiter = delimiter or max(",;\t", key=first.count)
+        if self.too_large(file, first.count(delimiter) + 1, 1):
+            return None
         rows, numbers = [], []
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
@@ -256,11 +354,14 @@ class _Reader:
                     numbers.append(start)
                 start = reader.line_num + 1
         except csv.Error as e:
-            self.wrong(file, f"well-formed CSV ({e})", row=reader.line_num)
+            mend = "look there for a quotation mark without its partner, or a cell far too long"
+            self.wrong(file, f"well-formed CSV ({e})", row=reader.line_num, mend=mend)
             return None
         return self.checked(file, rows, numbers)
 
     def sheets(self, file: str, content: bytes) -> dict[str, _Table]:
+        if self.inflated(file, content):
+            return {}
         try:
             raw = pd.read_excel(
                 io.BytesIO(content),
@@ -271,25 +372,50 @@ class _Reader:
                 engine="openpyxl",
             )
         except Exception as e:  # openpyxl fails on broken files in many ways
-            self.wrong(file, f"an Excel workbook ({type(e).__name__})")
+            mend = "save it again as .xlsx or as CSV UTF-8, without a password"
+            self.wrong(file, f"an Excel workbook ({type(e).__name__})", mend=mend)
             return {}
         found = {}
         for name, frame in raw.items():
             if not frame.size:
                 continue
-            label = f"{file} [{name}]" if len(raw) > 1 else file
+            label = f"{file} [{name}]"
+            self.sheet_of[label] = (file, str(name))
             table = self.frame(label, frame, first=1)
             if table is not None:
                 found[str(name).strip().lower()] = table
         if not found and not self.problems:
-            self.wrong(file, "a sheet with a header and a patient")
+            mend = "put the table on the first sheet, its header in row 1"
+            self.wrong(file, "a sheet with a header and a patient", mend=mend)
         return found
 
-    def parquet(self, file: str, content: bytes) -> _Table | None:
+    def inflated(self, file: str, content: bytes) -> bool:
+        """Note a workbook that unpacks to far more than a cohort holds."""
         try:
+            with zipfile.ZipFile(io.BytesIO(content)) as parts:
+                size = sum(part.file_size for part in parts.infolist())
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return False
+        if size > 6 * MAX_BYTES:
+            self.wrong(
+                file,
+                f"a workbook that unpacks to at most {6 * MAX_BYTES // 10**6} MB",
+                value=f"{size / 1e6:,.0f} MB",
+                mend="keep only the sheets of the cohort",
+            )
+        return size > 6 * MAX_BYTES
+
+    def parquet(self, file: str, content: bytes) -> _Table | None:
+        from pyarrow import parquet
+
+        try:
+            about = parquet.ParquetFile(io.BytesIO(content)).metadata
+            if self.too_large(file, about.num_columns, about.num_rows):
+                return None
             raw = pd.read_parquet(io.BytesIO(content))
         except Exception as e:  # pyarrow fails on broken files in many ways
-            self.wrong(file, f"a Parquet file ({type(e).__name__})")
+            mend = "write it again, or save the table as CSV UTF-8"
+            self.wrong(file, f"a Parquet file ({type(e).__name__})", mend=mend)
             return None
         header = pd.DataFrame([[str(c) for c in raw.columns]])
         body = raw.astype(object).where(raw.notna(), "").astype(str)
@@ -297,6 +423,8 @@ class _Reader:
         return self.frame(file, pd.concat([header, body], ignore_index=True), first=1)
 
     def frame(self, file: str, raw: pd.DataFrame, first: int) -> _Table | None:
+        if self.too_large(file, raw.shape[1], raw.shape[0]):
+            return None
         cells = raw.astype(object).where(raw.notna(), "").astype(str)
         rows, numbers = [], []
         for i, row in enumerate(cells.itertuples(index=False), start=first):
@@ -309,24 +437,38 @@ class _Reader:
     def checked(self, file: str, rows: list[list[str]], numbers: list[int]) -> _Table | None:
         """Return rows of equal length under a header, noting rows that are not."""
         if len(rows) < 2:
-            self.wrong(file, "a header and at least one row")
+            mend = "write the names of the columns in row 1 and one patient in each row below"
+            self.wrong(file, "a header and at least one row", mend=mend)
             return None
         header = [name.strip() for name in rows[0]]
         width = len(header)
         while width and not header[width - 1]:
             width -= 1
+        if self.too_large(file, width, len(rows)):
+            return None
         whole = True
         for row, number in zip(rows[1:], numbers[1:], strict=True):
             extra = [c for c in row[width:] if c.strip()]
             if len(row) < width or extra:
                 whole = False
                 found = f"{len(row)} cells"
-                self.wrong(file, f"{width} cells, as in the header", row=number, value=found)
+                mend = "put text that holds the delimiter in quotation marks; fill missing cells"
+                self.wrong(file, f"{width} cells, as in the header", number, None, found, mend)
+            for name, cell in zip(header, row, strict=False):
+                if len(cell) > MAX_CELL:
+                    whole = False
+                    expected = f"a cell of at most {MAX_CELL:,} characters"
+                    mend = "shorten the text, or leave the column out"
+                    self.wrong(file, expected, number, name, f"{len(cell):,} characters", mend)
         for i, name in enumerate(header[:width]):
-            if not name:
+            if not name or len(name) > MAX_NAME:
                 whole = False
                 self.wrong(
-                    file, "a name for every column", row=numbers[0], column=f"number {i + 1}"
+                    file,
+                    "a name for every column" if not name else f"at most {MAX_NAME} characters",
+                    row=numbers[0],
+                    column=f"number {i + 1}",
+                    mend="write its name in the header, or delete the column",
                 )
         if not whole:
             return None
@@ -345,7 +487,9 @@ class _Reader:
             ours = column.name if column else plain(wanted)
             if ours in found:
                 other = table.header[found[ours]]
-                self.wrong(table.file, f"one column for {ours}, not also {other!r}", column=name)
+                mend = "delete one, or rename it if it means something else"
+                expected = f"one column for {ours}, not also {_shown(other)}"
+                self.wrong(table.file, expected, column=name, mend=mend)
             else:
                 found[ours] = i
         return found
@@ -353,9 +497,22 @@ class _Reader:
     def typed(self, table: _Table, i: int, column: Column) -> pd.DataFrame:
         """Return the values of one column, and those a cell gives besides, noting bad cells."""
         recode = self.values.get(column.name) or self.values.get(table.header[i]) or {}
+        unit = self.units.get(plain(table.header[i]), self.units.get(column.name))
+        factor = 1.0
+        if unit is not None:
+            known = UNITS.get(column.unit or "", {})
+            factor = known.get(unit, 1.0)
+            if unit not in known:
+                self.wrong(
+                    "the column map",
+                    f"one of the units {', '.join(known)}" if known else "a column with a unit",
+                    column=table.header[i],
+                    value=unit,
+                    mend="see `units` in the column map",
+                )
         out: list[dict[str, Any]] = []
         for row, number in zip(table.rows, table.numbers, strict=True):
-            text = recode.get(row[i].lower(), row[i])
+            text = _scaled(recode.get(row[i].lower(), row[i]), factor)
             value: dict[str, Any] = {}
             try:
                 if not is_missing(text, column, self.missing):
@@ -363,7 +520,8 @@ class _Reader:
                 elif column.required:
                     raise Refused(text)
             except Refused:
-                self.wrong(table.file, column.expected, number, table.header[i], row[i])
+                mend = column.mend(row[i])
+                self.wrong(table.file, column.expected, number, table.header[i], row[i], mend)
             out.append(value)
         frame = pd.DataFrame(out, index=range(len(out)))
         if column.name not in frame and column.type != "mrd":
@@ -378,7 +536,8 @@ class _Reader:
             if column.name in names:
                 parts.append(self.typed(table, names.pop(column.name), column))
             elif column.required and not (column.name == "time_months" and _TIMES & set(names)):
-                self.wrong(table.file, f"a column {column.name} ({column.help})")
+                mend = f"add it, or map yours: `columns: {{your name: {column.name}}}`"
+                self.wrong(table.file, f"a column {column.name}: {column.help}", mend=mend)
         parts.append(pd.DataFrame(index=range(len(table.rows))))
         return pd.concat(parts, axis=1), names
 
@@ -402,7 +561,8 @@ class _Reader:
         for i in np.flatnonzero(again.to_numpy()):
             value = ", ".join(str(frame.iloc[i][k]) for k in key)
             expected = f"each {' and '.join(key)} once"
-            self.wrong(table.file, expected, table.numbers[i], key[0], value)
+            mend = "keep one row; repeated measurements go into outcomes.csv or mrd.csv"
+            self.wrong(table.file, expected, table.numbers[i], key[0], value, mend)
 
     def strangers(self, table: _Table, frame: pd.DataFrame, patients: pd.DataFrame) -> None:
         """Note the rows about somebody who is not in patients."""
@@ -411,9 +571,9 @@ class _Reader:
         unknown = frame["patient_id"].notna() & ~frame["patient_id"].isin(patients["patient_id"])
         for i in np.flatnonzero(unknown.to_numpy()):
             value = str(frame["patient_id"].iloc[i])
-            self.wrong(
-                table.file, "a patient_id of patients", table.numbers[i], "patient_id", value
-            )
+            mend = "add this patient to patients, or delete the row"
+            number = table.numbers[i]
+            self.wrong(table.file, "a patient_id of patients", number, "patient_id", value, mend)
 
     # -- the tables
 
@@ -457,6 +617,7 @@ class _Reader:
                 self.wrong(
                     table.file,
                     f"one {endpoint}_months (or _days, _years) and one {endpoint}_event together",
+                    mend="add the missing one of the two, or delete the one too many",
                 )
                 continue
             frame = pd.DataFrame({"patient_id": ids, "endpoint": label})
@@ -481,6 +642,7 @@ class _Reader:
                         table.numbers[row],
                         table.header[i],
                         cells[i],
+                        "fill in time and event, or leave both blank",
                     )
             self.consistent(table, frame)
             parts.append(frame.dropna(subset=["time_months", "event"]))
@@ -510,9 +672,8 @@ class _Reader:
                 frame["time_months"] = self.time(table, i, unit, own)
                 for row in np.flatnonzero(frame["time_months"].isna().to_numpy()):
                     if is_missing(table.rows[row][i], None, self.missing):
-                        self.wrong(
-                            table.file, own.expected, table.numbers[row], table.header[i], ""
-                        )
+                        number, mend = table.numbers[row], own.mend("")
+                        self.wrong(table.file, own.expected, number, table.header[i], "", mend)
                 break
         self.repeated(table, frame, ["patient_id", "endpoint"])
         self.strangers(table, frame, patients)
@@ -530,13 +691,15 @@ class _Reader:
             for i in np.flatnonzero(clash.to_numpy()):
                 value = f"event {frame['event'].iloc[i]:g}, {frame['event_type'].iloc[i]}"
                 expected = "an event type exactly where event is 1"
-                self.wrong(table.file, expected, table.numbers[i], "event_type", value)
+                mend = "write none (or nothing) for a censored patient"
+                self.wrong(table.file, expected, table.numbers[i], "event_type", value, mend)
         if "entry_months" in frame:
             late = frame["entry_months"] > frame["time_months"]
             for i in np.flatnonzero(late.to_numpy()):
                 value = f"{frame['entry_months'].iloc[i]:g}"
                 expected = "an entry before the end of follow-up"
-                self.wrong(table.file, expected, table.numbers[i], "entry_months", value)
+                mend = "entry and time both count from the start of the endpoint"
+                self.wrong(table.file, expected, table.numbers[i], "entry_months", value, mend)
 
     def wide_mrd(self, table: _Table, ids: pd.Series, columns: dict[str, int]) -> pd.DataFrame:
         level = next(c for c in dictionary("mrd").columns if c.name == "level")
@@ -565,7 +728,8 @@ class _Reader:
         self.repeated(table, frame, ["patient_id", "timepoint"])
         self.strangers(table, frame, patients)
         if not {"level", "category"} & set(frame.columns):
-            self.wrong(table.file, "a column level or category")
+            mend = "add level (a fraction) or category (negative, low, high, positive)"
+            self.wrong(table.file, "a column level or category", mend=mend)
             return None
         return _finished_mrd([frame])
 
@@ -575,7 +739,8 @@ class _Reader:
         """Return genes by patients and what the numbers are."""
         file = path.name
         kinds = dictionary("expression").kinds
-        self.files[file] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not self.bounded(path):
+            return None, None
         try:
             if path.suffix == ".h5ad":
                 import anndata
@@ -589,11 +754,15 @@ class _Reader:
                     frame = frame.set_index(frame.columns[0])
             else:
                 tab = ".tsv" in path.suffixes
+                # Columns that hold anything but numbers stay text, which is refused below.
                 frame = pd.read_csv(
-                    path, sep="\t" if tab else ",", index_col=0, dtype=str, keep_default_na=False
+                    path, sep="\t" if tab else ",", index_col=0, keep_default_na=False
                 )
+                frame = frame.astype({c: str for c in frame.select_dtypes(bool)})
         except Exception as e:  # each reader fails on broken files in its own ways
-            self.wrong(file, f"a table of genes by patients ({type(e).__name__})")
+            mend = "write genes in the first column and one column a patient"
+            expected = f"a table of genes by patients ({type(e).__name__})"
+            self.wrong(file, expected, mend=mend)
             return None, None
         before = len(self.problems)
         frame.index = frame.index.astype(str).str.strip()
@@ -601,44 +770,104 @@ class _Reader:
         self.gene_names(file, frame)
         ids = set(patients["patient_id"]) if "patient_id" in patients else set()
         for name in [c for c in frame.columns if c not in ids]:
-            self.wrong(file, "a patient_id of patients", row=1, column=name)
+            mend = "head each column with a patient_id of patients, or delete the column"
+            self.wrong(file, "a patient_id of patients", row=1, column=name, mend=mend)
         for name in sorted({c for c in frame.columns if list(frame.columns).count(c) > 1}):
-            self.wrong(file, "each patient once", row=1, column=name)
+            mend = "keep the sample taken at diagnosis"
+            self.wrong(file, "each patient once", row=1, column=name, mend=mend)
         values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
         for j, name in enumerate(frame.columns):
             bad = np.flatnonzero(~np.isfinite(values[:, j]))
             if bad.size:
                 text = str(frame.iloc[bad[0], j])
                 more = f" ({bad.size - 1} more in this column)" if bad.size > 1 else ""
-                self.wrong(file, f"a number{more}", int(bad[0]) + 2, name, text)
+                mend = "leave a gene out that is not measured in every patient"
+                self.wrong(file, f"a number{more}", int(bad[0]) + 2, name, text, mend)
         if len(self.problems) > before or not frame.size:
             if not frame.size:
-                self.wrong(file, "at least one gene and one patient")
+                mend = "write genes in the first column and one column a patient"
+                self.wrong(file, "at least one gene and one patient", mend=mend)
             return None, None
         kind = declared or ("counts" if (values == np.floor(values)).all() else None)
         if kind not in kinds:
             self.wrong(
                 file,
-                f"a declaration of what the numbers are, one of {', '.join(kinds)}: "
-                f"name the file expression.<kind>.csv, or write expression_kind in cohort.yml",
+                f"a declaration of what the numbers are, one of {', '.join(kinds)}",
                 value=None if kind is None else str(kind),
+                mend="name the file expression.<kind>.csv, or write expression_kind in cohort.yml",
             )
             return None, None
         if kind in {"counts", "tpm"} and (values < 0).any():
-            self.wrong(file, f"no negative number in {kind}")
+            mend = "declare log2 or logcpm if the numbers are logarithms"
+            self.wrong(file, f"no negative number in {kind}", mend=mend)
             return None, None
         table = pd.DataFrame(values, index=frame.index.rename("gene"), columns=frame.columns)
         return table, cast(ExpressionKind, kind)
+
+    def bounded(self, path: Path) -> bool:
+        """Return whether a matrix fits in memory, noting where it does not; keep its sha256."""
+        digest, size, rows, columns = hashlib.sha256(), 0, 0, 0
+        text = path.suffix not in {".h5ad", ".parquet"}
+        try:
+            with path.open("rb") as raw:
+                while block := raw.read(1 << 20):
+                    digest.update(block)
+            self.files[path.name] = digest.hexdigest()
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
+                header = content.readline(MAX_EXPRESSION_LINE) if text else b""
+                while size <= MAX_EXPRESSION_BYTES and (block := content.read(1 << 20)):
+                    size += len(block)
+                    rows += block.count(b"\n")
+            columns = header.count(b"\t" if ".tsv" in path.suffixes else b",")
+            columns = max(columns, len(header) // MAX_EXPRESSION_LINE * MAX_EXPRESSION_COLUMNS * 2)
+        except (OSError, EOFError, zlib.error) as e:
+            self.wrong(path.name, f"a readable file ({type(e).__name__})", mend="write it again")
+            return False
+        try:
+            if path.suffix == ".h5ad":
+                import anndata
+
+                backed = anndata.read_h5ad(path, backed="r")
+                columns, rows = backed.shape
+                backed.file.close()
+            elif path.suffix == ".parquet":
+                from pyarrow import parquet
+
+                about = parquet.ParquetFile(path).metadata
+                rows, columns = about.num_rows, about.num_columns
+        except Exception:  # the reader that follows says what is wrong
+            return True
+        few = columns <= MAX_EXPRESSION_COLUMNS and rows * columns <= MAX_EXPRESSION_VALUES
+        if few and size <= MAX_EXPRESSION_BYTES:
+            return True
+        self.wrong(
+            path.name,
+            f"at most {MAX_EXPRESSION_COLUMNS:,} columns, {MAX_EXPRESSION_VALUES:,} values and "
+            f"{MAX_EXPRESSION_BYTES // 10**6:,} MB",
+            value=f"{columns:,} columns, {rows:,} rows",
+            mend="keep one column a patient and one row a gene",
+        )
+        return False
 
     def gene_names(self, file: str, frame: pd.DataFrame) -> None:
         names = list(frame.index)
         again = frame.index.duplicated()
         for i in np.flatnonzero(again):
-            self.wrong(file, "each gene once", int(i) + 2, "gene", names[i])
+            mend = "keep one row a gene, or use Ensembl ids"
+            self.wrong(file, "each gene once", int(i) + 2, "gene", names[i], mend)
         dated = frame.index.str.fullmatch(r"\d{1,2}-(Mar|Sep|Dec)|(Mar|Sep|Dec)-\d{1,2}")
         for i in np.flatnonzero(dated):
             expected = "a gene, not a date (a spreadsheet changed SEPT2, MARCH1 or DEC1)"
-            self.wrong(file, expected, int(i) + 2, "gene", names[i])
+            mend = "take the matrix from where it was before the spreadsheet"
+            self.wrong(file, expected, int(i) + 2, "gene", names[i], mend)
+
+
+def _scaled(text: str, factor: float) -> str:
+    """Return a number, a bound or a percentage times `factor`; other text stays as it is."""
+    number = re.fullmatch(r"(<?\s*)([\d.]+(?:[eE][+-]?\d+)?)", text, flags=re.ASCII)
+    if factor == 1 or number is None or number[2].count(".") > 1 or number[2] == ".":
+        return text
+    return f"{number[1]}{float(number[2]) * factor!r}"
 
 
 _PER_MONTH = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "years": 12.0}
@@ -737,11 +966,11 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     if path.is_dir():
         tables, expression_file, about = _folder(path, reader)
     elif not path.is_file():
-        reader.wrong(str(path), "an existing file or folder")
+        mend = "check the spelling of the path"
+        reader.wrong(path.name or str(path), "an existing file or folder", mend=mend)
     elif path.suffix.lower() == ".xlsx":
-        content = path.read_bytes()
-        reader.files[path.name] = hashlib.sha256(content).hexdigest()
-        sheets = reader.sheets(path.name, content)
+        content = reader.content(path)
+        sheets = {} if content is None else reader.sheets(path.name, content)
         first = next(iter(sheets.values()), None)
         if "patients" in sheets:
             tables = sheets
@@ -750,7 +979,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     elif table := reader.table(path):
         tables = {"patients": table}
     if "patients" not in tables and not reader.problems:
-        reader.wrong(path.name, "a table patients")
+        reader.wrong(path.name, "a table patients", mend="name the file or the sheet patients")
     if "patients" not in tables:
         raise InvalidCohort(reader.problems)
 
@@ -764,7 +993,8 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         declared = about.get("expression_kind") or _declared(expression_file)
         expression, kind = reader.expression(expression_file, declared, patients)
     for name in sorted(set(reader.columns) - reader.used):
-        reader.wrong("the column map", "a column of the cohort", value=name)
+        mend = "delete the line, or write the name as the header of the file has it"
+        reader.wrong("the column map", "a column of the cohort", value=name, mend=mend)
     if reader.problems:
         raise InvalidCohort(reader.problems)
 
@@ -803,8 +1033,14 @@ def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, 
             map = yaml.safe_load(Path(map).read_text(encoding="utf8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
             expected = f"a YAML file ({type(e).__name__})"
-            raise InvalidCohort([Problem(name, None, None, None, expected)]) from None
-    known = {"columns": Mapping, "values": Mapping, "missing": (list, tuple)}
+            mend = "let `ballbook map --guess` write one"
+            raise InvalidCohort([Problem(name, None, None, None, expected, mend)]) from None
+    known = {
+        "columns": Mapping,
+        "values": Mapping,
+        "units": Mapping,
+        "missing": (list, tuple),
+    }
     if not isinstance(map, Mapping):
         raise InvalidCohort([Problem(name, None, None, None, f"the keys {', '.join(known)}")])
     problems = [
@@ -834,12 +1070,14 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             try:
                 about = dict(yaml.safe_load(file.read_text(encoding="utf8")) or {})
             except (UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError):
-                reader.wrong(file.name, "YAML with title or expression_kind")
+                mend = "write lines such as `expression_kind: tpm`"
+                reader.wrong(file.name, "YAML with title or expression_kind", mend=mend)
         elif name == "expression":
             expression.append(file)
         elif name in {"patients", "outcomes", "mrd"} and file.suffix.lower() in _ENDINGS:
             if name in seen:
-                reader.wrong(file.name, f"one file {name}, not also {seen[name]}")
+                mend = "keep one of the two in the folder"
+                reader.wrong(file.name, f"one file {name}, not also {seen[name]}", mend=mend)
                 continue
             seen[name] = file.name
             if table := reader.table(file):
@@ -847,7 +1085,9 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
         else:
             reader.notes.append(f"{file.name} was not read.")
     if len(expression) > 1:
-        reader.wrong(expression[1].name, f"one file expression, not also {expression[0].name}")
+        expected = f"one file expression, not also {expression[0].name}"
+        reader.wrong(expression[1].name, expected, mend="keep one of the two in the folder")
     if "patients" not in seen:
-        reader.wrong(folder.name, "a file patients.csv, .tsv, .xlsx or .parquet")
+        mend = "name the table with one row a patient patients.csv"
+        reader.wrong(folder.name, "a file patients.csv, .tsv, .xlsx or .parquet", mend=mend)
     return tables, expression[0] if expression else None, about

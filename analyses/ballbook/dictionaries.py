@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,30 @@ class Column:
                 return f"{kind} from {self.minimum:g} to {self.maximum:g}{unit}"
             return kind + unit
         return "text"
+
+    def mend(self, text: str) -> str:
+        """How to put right a cell that the column refuses, in words."""
+        if not text.strip():
+            return "fill the cell in, or leave the row out"
+        if self.unit == "10^9/L" and re.fullmatch(r"\d{4,}(\.\d+)?", text, flags=re.ASCII):
+            return "divide counts per microlitre by 1000, or map `units: {wbc_10e9_per_l: per_ul}`"
+        if self.type in {"number", "integer"}:
+            return "write digits alone, 4.5 and not 4,5; leave the cell blank where it is unknown"
+        if self.type == "mrd":
+            return "divide a percentage by 100, or write it with its %, or <0.0001 for a bound"
+        word = {"flag": "'1'", "deletion": "del"}.get(self.type, "our word")
+        near = get_close_matches(text.lower(), [a.lower() for a in self.allowed], n=1)
+        hint = f"is it {near[0]!r}? " if near else ""
+        return f"{hint}use these words, or map `values: {{{self.name}: {{their word: {word}}}}}`"
+
+
+# Other units in which a column may be given, and what makes them ours.
+UNITS: dict[str, dict[str, float]] = {
+    "years": {"years": 1.0, "months": 1 / 12, "days": 1 / 365.25},
+    "months": {"months": 1.0, "days": 12 / 365.25, "years": 12.0},
+    "10^9/L": {"10^9/L": 1.0, "per_ul": 1e-3},
+    "fraction": {"fraction": 1.0, "percent": 0.01},
+}
 
 
 @dataclass(frozen=True)

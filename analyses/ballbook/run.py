@@ -80,10 +80,11 @@ def run(
     if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
         raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
     if values.get("cohort"):
+        from ballbook import needs
         from ballbook.cohort import read_cohort
 
         values["cohort"] = str(Path(values["cohort"]).expanduser().resolve())
-        read_cohort(values["cohort"])
+        needs.require(read_cohort(values["cohort"]), slug, values)
     for id in analysis.meta["data"]:
         catalog.get(id)
     target.parent.mkdir(parents=True, exist_ok=True)

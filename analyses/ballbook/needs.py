@@ -1,0 +1,152 @@
+"""What an analysis needs of a cohort, and whether a reader's cohort has it.
+
+The needs stand in ``data/dictionaries/needs.yml``; templates, checks and runs all read them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ballbook import paths
+from ballbook.cohort import Cohort, InvalidCohort, Problem
+from ballbook.dictionaries import plain
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that an analysis takes from a cohort.
+
+    Parameters
+    ----------
+    any : tuple of str
+        Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``mrd.<time point>`` or
+        ``expression``; ``*`` stands for any column.
+    why : str
+        What it is for; or, where it is optional, what the page lacks without it.
+    required : bool
+    """
+
+    any: tuple[str, ...]
+    why: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """Whether one analysis can be run on a cohort, and what it lacks."""
+
+    analysis: str
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing that the analysis cannot do without is missing."""
+        return not self.errors
+
+
+def declared() -> dict[str, tuple[Need, ...]]:
+    """Return the needs of every analysis that takes a reader's cohort, by slug."""
+    path = paths.data() / "dictionaries" / "needs.yml"
+    raw = yaml.safe_load(path.read_text(encoding="utf8")) if path.is_file() else {}
+    return {
+        slug: tuple(
+            Need(tuple(need["any"]), str(need["for" if required else "without"]), required)
+            for part, required in (("required", True), ("optional", False))
+            for need in lists[part]
+        )
+        for slug, lists in raw.items()
+    }
+
+
+def of(slug: str, parameters: Mapping[str, Any] | None = None) -> tuple[Need, ...]:
+    """Return the needs of one analysis, with the parameters (else their defaults) put in."""
+    from ballbook.analyses import find
+
+    found = declared().get(slug, ())
+    values = {p.name: p.default for p in find(slug).parameters} | dict(parameters or {})
+
+    def filled(name: str) -> str:
+        for key, value in values.items():
+            name = name.replace(f"{{{key}}}", str(value) or "*")
+        return name
+
+    return tuple(Need(tuple(map(filled, n.any)), n.why, n.required) for n in found)
+
+
+def has(cohort: Cohort, name: str) -> bool:
+    """Return whether a cohort has at least one value of ``table.column``."""
+    table, _, column = name.partition(".")
+    if table == "expression":
+        return cohort.expression is not None
+    if table == "patients":
+        return column in cohort.patients and bool(cohort.patients[column].notna().any())
+    frame, key = {
+        "outcomes": (cohort.outcomes, "endpoint"),
+        "mrd": (cohort.mrd, "timepoint"),
+    }[table]
+    if frame is None or frame.empty:
+        return False
+    return column == "*" or plain(column) in {plain(str(v)) for v in frame[key]}
+
+
+def fit(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> Match:
+    """Return what a cohort lacks for the analysis `slug`.
+
+    Parameters
+    ----------
+    parameters : mapping, optional
+        Values that override the defaults of the analysis, such as ``own_endpoint``.
+    """
+    errors, warnings = [], []
+    for need in of(slug, parameters):
+        if any(has(cohort, name) for name in need.any):
+            continue
+        expected = " or ".join(_words(name) for name in need.any)
+        if need.required:
+            mend = f"needed for {need.why}; {_mend(cohort, need)}"
+            errors.append(Problem(cohort.title, None, None, None, expected, mend))
+        else:
+            mend = f"without it {need.why}"
+            warnings.append(Problem(cohort.title, None, None, None, expected, mend))
+    return Match(slug, tuple(errors), tuple(warnings))
+
+
+def require(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Refuse a cohort that lacks what the analysis cannot do without.
+
+    Raises
+    ------
+    InvalidCohort
+        Listing everything required that is missing.
+    """
+    if errors := fit(cohort, slug, parameters).errors:
+        raise InvalidCohort(errors)
+
+
+def _words(name: str) -> str:
+    table, _, column = name.partition(".")
+    if table == "expression":
+        return "a table expression"
+    if table == "patients":
+        return f"a column {column} with a value"
+    if table == "outcomes":
+        name = plain(column)
+        return f"the endpoint {column} ({name}_months and {name}_event)"
+    return "MRD (mrd_day29 ...)" if column == "*" else f"MRD at {column}"
+
+
+def _mend(cohort: Cohort, need: Need) -> str:
+    """Say what there is instead, or where to look."""
+    tables = {name.partition(".")[0] for name in need.any}
+    if "outcomes" in tables and cohort.outcomes is not None and len(cohort.outcomes):
+        there = ", ".join(sorted(map(str, cohort.outcomes["endpoint"].unique())))
+        return f"the file has {there}: run with -p own_endpoint=NAME if that is meant"
+    if "mrd" in tables and cohort.mrd is not None and len(cohort.mrd):
+        there = ", ".join(sorted(map(str, cohort.mrd["timepoint"].unique())))
+        return f"the file has MRD at {there}: run with -p own_timepoint=NAME if that is meant"
+    return "add it, or map the column that holds it (`ballbook map --guess`)"
