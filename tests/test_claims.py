@@ -70,6 +70,7 @@ def test_same_data_reproduces_differs_or_shows_a_misprint() -> None:
         (2.0, 1.2, 3.5, "consistent"),
         (1.2, 0.5, 3.0, "underpowered"),
         (1.1, 0.9, 1.3, "differs"),
+        (1.3, 0.9, 1.9, "underpowered"),
         (0.4, 0.2, 0.8, "differs"),
         (9.0, 6.0, 14.0, "differs"),
         (2.0, 1.0, 4.0, "underpowered"),
@@ -102,8 +103,37 @@ def test_bounds_are_judged_by_the_whole_interval() -> None:
 
 def test_an_unreached_bound_counts_as_open() -> None:
     median = claim("median", printed="22", value=22.0, unit="months")
-    assert judge(median, Estimate("median", 10, 8, None, tier="open")).verdict == "consistent"
+    assert judge(median, Estimate("median", 10, 8, None, tier="open")).verdict == "underpowered"
+    assert judge(median, Estimate("median", 20, 15, 33, tier="open")).verdict == "consistent"
     assert judge(median, Estimate("median", 10, 8, 12, tier="open")).verdict == "differs"
+
+
+def test_a_published_level_has_the_interval_that_its_n_implies() -> None:
+    few = claim("median", printed="4.8", value=4.8, n=70)
+    low, high = claims.published_interval(few)
+    assert (round(low, 1), round(high, 1)) == (3.8, 6.1)
+    below = Estimate("median", 3.2, 2.6, 4.0, tier="yours")
+    assert judge(few, below).verdict == "consistent"
+    assert judge(claim("median", printed="4.8", value=4.8), below).verdict == "differs"
+    share = claim("proportion", printed="64.3", value=0.643, n=70)
+    assert judge(share, Estimate("proportion", 0.5, 0.01, 0.99, tier="yours")).verdict == (
+        "underpowered"
+    )
+
+
+def test_a_precise_null_contradicts_a_direction() -> None:
+    rises = claim("direction", direction="above", smallest=0.3)
+    flat = Estimate("correlation", 0.08, -0.13, 0.28, tier="open")
+    assert judge(rises, flat).verdict == "differs"
+    vague = Estimate("correlation", 0.08, -0.3, 0.45, tier="open")
+    assert judge(rises, vague).verdict == "underpowered"
+
+
+def test_what_was_recomputed_says_what_it_is() -> None:
+    found = Estimate("hazard-ratio", 2.0, 1.2, 3.5, tier="open", label="AALL0232, EFS")
+    assert judge(claim("direction", direction="above"), found).recomputed == (
+        "AALL0232, EFS: hazard ratio 2.00 (1.20 to 3.50)"
+    )
 
 
 def test_p_values_are_never_compared_in_size() -> None:

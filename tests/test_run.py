@@ -111,6 +111,7 @@ def test_the_seed_matters(home: Path, tmp_path: Path) -> None:
         (["demo-page", "-p", "sed=3"], "did you mean seed?"),
         (["demo-page", "-p", "seed=007"], "leading zeros"),
         (["demo-page", "-p", "seed"], "name=value"),
+        (["demo-page", "--min-count", "-1"], "expected 0 or more"),
         (["demo-page", "-p", "seed=1", "-p", "seed=2"], "given twice"),
         (["../kmt2a/demo-page"], "no analysis"),
     ],

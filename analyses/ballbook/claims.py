@@ -44,7 +44,8 @@ PRINTED = re.compile(
 class Claim:
     """One published number with its place and how it is judged.
 
-    Proportions and survival are fractions in `value`, and percentages as `printed`.
+    Proportions and survival are fractions in `value`, and percentages as `printed`. `smallest` is
+    the smallest effect, as a distance from none, that would still deserve the claim's words.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Claim:
     n_events: int | None = None
     direction: str | None = None
     needs: str | None = None
+    smallest: float | None = None
 
     @property
     def scale(self) -> int:
@@ -178,6 +180,7 @@ def judge(
     estimate: Estimate,
     *,
     misprint: str | None = None,
+    label: str | None = None,
     other_patients: bool = False,
 ) -> Verdict:
     """Return the verdict on `claim` that `estimate` gives.
@@ -190,6 +193,9 @@ def judge(
     misprint : str, optional
         Why a disagreement on the same data must be a slip in print: other numbers printed beside
         it contradict it. Turns ``differs`` into ``misprint``.
+    label : str, optional
+        Why a number that may be right cannot stand as it is printed: its time, endpoint or unit is
+        contradicted. The verdict on the same data is then ``misprint`` even where digits agree.
     other_patients : bool
         The estimate is of tier ``published`` but from other patients than the claim's, as a
         pooled effect of several papers is: intervals are compared instead of printed digits.
@@ -212,10 +218,32 @@ def judge(
         word, reason = same_data(claim, estimate)
         if word == "differs" and misprint:
             word, reason = "misprint", f"{reason} {misprint}"
+        elif label:
+            word, reason = "misprint", label
     else:
         rule = RULES.get(claim.kind, other_value)
         word, reason = rule(claim, estimate)
-    return Verdict(claim.id, word, claim.shown, str(estimate), estimate.tier, reason)
+    return Verdict(claim.id, word, claim.shown, in_words(estimate), estimate.tier, reason)
+
+
+SHORT = {
+    "hazard-ratio": "hazard ratio",
+    "odds-ratio": "odds ratio",
+    "risk-ratio": "risk ratio",
+    "difference": "difference",
+    "risk-difference": "difference",
+    "correlation": "correlation",
+    "slope": "slope",
+    "survival": "survival",
+    "median": "median",
+}
+
+
+def in_words(estimate: Estimate) -> str:
+    """Return an estimate with what it is and whose it is: label, kind, numbers."""
+    name, kind = estimate.label or estimate.id, SHORT.get(estimate.kind, "")
+    said = f"{kind} {estimate}" if kind and kind not in name.lower() else str(estimate)
+    return f"{name}: {said}" if name else said
 
 
 def same_data(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
@@ -244,15 +272,18 @@ def other_effect(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
             return "not-testable", "No interval could be computed."
         excludes = estimate.p_value < 1 - (estimate.ci_level or 0.95)
         low, high = (value, value) if excludes else (-math.inf, math.inf)
+    none = f"{null:g} (no effect)"
+    if claim.smallest is not None and all(abs(b - null) < claim.smallest for b in (low, high)):
+        return "differs", f"The interval excludes an effect as large as {claim.smallest:g}."
     if low <= null <= high:
-        if published is not None and not low <= published <= high:
-            return "differs", "The interval holds no effect and leaves out the published one."
-        also = " as well as the published effect" if published is not None else ""
-        return "underpowered", f"The interval holds no effect{also}."
+        if published is not None and not overlaps(claim, low, high):
+            return "differs", f"The interval includes {none} and excludes the published size."
+        also = " and the published size" if published is not None else ""
+        return "underpowered", f"The interval includes {none}{also}."
     if (value > null) != above:
-        return "differs", "The effect goes the other way, and its interval leaves out none."
+        return "differs", f"The effect goes the other way; the interval excludes {none}."
     if published is None:
-        return "consistent", "Same direction, and the interval leaves out no effect."
+        return "consistent", f"Same direction; the interval excludes {none}."
     if overlaps(claim, low, high):
         return "consistent", "Same direction, and compatible with the published size."
     size = "smaller" if abs(value - null) < abs(published - null) else "larger"
@@ -260,11 +291,44 @@ def other_effect(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
 
 
 def overlaps(claim: Claim, low: float, high: float) -> bool:
-    """Tell whether ``[low, high]`` meets the claim's interval, or its value where it has none."""
-    assert claim.value is not None
-    first = claim.ci_low if claim.ci_low is not None else claim.value
-    last = claim.ci_high if claim.ci_high is not None else claim.value
+    """Tell whether ``[low, high]`` meets the claim's interval, printed or implied by its n."""
+    first, last = published_interval(claim)
     return low <= last and first <= high
+
+
+def published_interval(claim: Claim) -> tuple[float, float]:
+    """Return the 95% interval of a claim: as printed, else as its value and n imply it.
+
+    A proportion or survival of n patients gets Wilson's score interval, which takes all n as
+    followed and so is the narrowest possible. A median of n patients (or of its events) gets the
+    interval of an exponential distribution, ``m exp(+-1.96 / sqrt(n))``. Without n the value
+    stands for itself.
+    """
+    value, n = claim.value, claim.n_events or claim.n
+    assert value is not None
+    if claim.ci_low is not None and claim.ci_high is not None:
+        return claim.ci_low, claim.ci_high
+    z = 1.959963984540054
+    if claim.kind in PERCENT_KINDS and claim.n:
+        m = claim.n
+        centre = (value + z * z / (2 * m)) / (1 + z * z / m)
+        half = z * math.sqrt(value * (1 - value) / m + z * z / (4 * m * m)) / (1 + z * z / m)
+        return centre - half, centre + half
+    if claim.kind == "median" and n and value > 0:
+        factor = math.exp(z / math.sqrt(n))
+        return value / factor, value * factor
+    return value, value
+
+
+def too_wide(claim: Claim, low: float, high: float) -> bool:
+    """Tell whether an interval is too wide to judge a level by.
+
+    A fraction must be known to within half of the scale, a positive level to within a factor of
+    four from bound to bound.
+    """
+    if claim.kind in PERCENT_KINDS:
+        return high - low > 0.5
+    return low > 0 and high / low > 4
 
 
 def other_value(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
@@ -285,10 +349,12 @@ def other_value(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
             return "consistent", "The whole interval lies on the side that the paper states."
         if outside:
             return "differs", "The whole interval lies on the other side."
-        return "underpowered", "The interval holds both sides of the stated bound."
-    if overlaps(claim, low, high):
-        return "consistent", "The intervals are compatible."
-    return "differs", "The interval leaves out the published value."
+        return "underpowered", "The interval includes both sides of the stated bound."
+    if not overlaps(claim, low, high):
+        return "differs", "The interval excludes the published value."
+    if too_wide(claim, low, high):
+        return "underpowered", "The interval includes the published value, and almost any other."
+    return "consistent", "The intervals are compatible."
 
 
 def other_p(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
@@ -296,14 +362,14 @@ def other_p(claim: Claim, estimate: Estimate) -> tuple[VerdictWord, str]:
 
     A P value is no property of the disease, so its size is never compared; only whether the
     association that it stood for is seen again. A claim of no association is consistent with an
-    interval that holds none, and says so.
+    interval that includes no effect, and says so.
     """
     if estimate.kind != "p-value" and estimate.ci_low is not None:
         if claim.direction is None and claim.value is not None and claim.value < 0.05:
             null = 1.0 if estimate.kind in RATIOS else 0.0
             assert estimate.ci_high is not None
             if estimate.ci_low <= null <= estimate.ci_high:
-                return "underpowered", "The interval holds no effect."
+                return "underpowered", f"The interval includes {null:g} (no effect)."
             return "consistent", "An association is seen; the paper gives no direction."
         if claim.direction is not None:
             return other_effect(claim, estimate)

@@ -23,6 +23,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,10 @@ SHOWN_PACKAGES = (
     "seaborn",
     "matplotlib",
     "papermill",
+)
+UNPROTECTED = (
+    "<strong>Small counts are shown.</strong> This run was made with a minimum count of 0: "
+    "single patients may be recognised. Do not share it outside the group that treats them."
 )
 # Cells of a spreadsheet that start like this are read as formulas.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -109,6 +114,8 @@ class Page:
         self.gates_found: list[Gate] = []
         self.verdicts_found: list[Verdict] = []
         self._analysed: int | None = None
+        self._own_counts: list[int] = []
+        self._library = library_sha256()
         self._figures = 0
         self._started = time.perf_counter()
         self._start = datetime.now(UTC)
@@ -237,7 +244,7 @@ class Page:
         ValueError
             If the id is taken or not kebab-case, or no tier is known.
         """
-        named = estimate.named(id, label, **changes)
+        named = self._discreet(estimate.named(id, label, **changes))
         self._check_name(id)
         if id in self.estimates_by_id:
             raise ValueError(f"estimate id {id!r} is already taken")
@@ -245,6 +252,21 @@ class Page:
             raise ValueError(f"estimate {id!r} needs the tier of its data")
         self.estimates_by_id[id] = named
         return named
+
+    def _discreet(self, estimate: Estimate) -> Estimate:
+        """Return an estimate of the reader's own patients with small counts withheld."""
+        if estimate.tier != "yours" or not self.min_count:
+            return estimate
+        from ballbook import disclosure
+
+        found, few = disclosure.withhold(estimate, self.min_count), self.min_count
+        if found.n is None:
+            return found
+        # Two counts that lie close together would give a small group away by subtraction.
+        if any(0 < abs(found.n - n) < few for n in self._own_counts):
+            return replace(found, n=None, n_events=None)
+        self._own_counts.append(found.n)
+        return found
 
     def gate(self, gate: Gate) -> Gate:
         """Keep a gate, and return it."""
@@ -257,16 +279,18 @@ class Page:
         estimate: str,
         *,
         misprint: str | None = None,
+        label: str | None = None,
         other_patients: bool = False,
     ) -> Verdict:
         """Judge a claim by a recorded estimate, keep the verdict, and return it.
 
-        `misprint` and `other_patients` as in `claims.judge`.
+        `misprint`, `label` and `other_patients` as in `claims.judge`.
         """
         verdict = claims.judge(
             self._claim(claim),
             self.estimates_by_id[estimate],
             misprint=misprint,
+            label=label,
             other_patients=other_patients,
         )
         return self._keep(verdict)
@@ -332,7 +356,7 @@ class Page:
             cohort = {
                 "id": self.cohort.id,
                 "tier": "yours",
-                "n": len(self.cohort.patients),
+                "n": self._own_counts[0] if self._own_counts else None,
                 "sha256": list(self.cohort.files.values()),
             }
         results: dict[str, Any] = {
@@ -348,6 +372,8 @@ class Page:
         }
         write_json(results, self.out / "results.json")
         write_json(record, self.out / "provenance.json")
+        if self.cohort is not None and not self.min_count:
+            show(render.Raw(f'<aside class="bb-recorded" role="note">{UNPROTECTED}</aside>'))
         show(
             render.Raw(
                 "<p>Run this page on your own cohort:</p>"
@@ -364,7 +390,7 @@ class Page:
             "started": self._start.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds": round(time.perf_counter() - self._started, 2),
             "version": __version__,
-            "library_sha256": library_sha256(),
+            "library_sha256": self._library,
             "notebook_sha256": str(self.meta["sha256"]),
             "lock_sha256": sha256(paths.root() / "env" / "lock.txt"),
             "data": {id: catalog.hashes(id) for id in self.meta.get("data", [])},
@@ -390,7 +416,7 @@ def library_sha256() -> str:
     """Return one SHA-256 over the sources of the library, typed tables and claims."""
     digest = hashlib.sha256()
     library = Path(__file__).parent
-    files = [*library.rglob("*.py"), *paths.data().glob("published/*.csv")]
+    files = [*library.rglob("*.py"), *library.glob("*.json"), *paths.data().glob("published/*.csv")]
     for file in sorted([*files, *paths.data().glob("claims/*.yml")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -170,6 +170,8 @@ def format_estimate(e: Estimate) -> str:
     scale, unit = (100.0, "%") if e.kind in PERCENT_KINDS else (1.0, e.unit or "")
 
     def show(v: float | None) -> str:
+        if e.kind.endswith("-ratio") and v is not None and 0.01 <= v < 100:
+            return f"{v:.2f}"
         return format_number(v if v is None else v * scale)
 
     if e.kind == "p-value":
