@@ -258,3 +258,51 @@ def test_any_cohort_gets_a_report(
     assert code == (0 if report["accepted"] else 2)
     assert bool(report["errors"]) != report["accepted"]
     assert all(e["mend"] and e["expected"] for e in report["errors"])
+
+
+# ------------------------------------------------------------------------ match and templates
+
+
+def test_match_lists_what_can_be_run_and_what_is_lacking(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    rows = {r["analysis"]: r for r in json.loads(ballbook("match", path, "--json").stdout)}
+    assert set(rows) == set(needs.declared())
+    assert [slug for slug, row in rows.items() if row["accepted"]] == ["ikzf1-outcome"]
+    assert "expression" in rows["maturity-age"]["errors"][0]["expected"]
+    done = ballbook("match", path)
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0 and lines[0].split() == ["ikzf1-outcome", "can", "be", "run"]
+    assert any("lacks a table expression" in line for line in lines)
+
+
+def test_match_refuses_a_broken_cohort(tmp_path: Path) -> None:
+    done = ballbook("match", write(tmp_path, "patient_id,age\nP1,old\n"))
+    assert done.exit_code == 2 and "'old'" in done.stderr
+
+
+@pytest.mark.parametrize("slug", sorted(needs.declared()))
+def test_a_template_passes_its_own_check(tmp_path: Path, slug: str) -> None:
+    out = tmp_path / "mine"
+    done = ballbook("template", slug, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    code, report = check(slug, out)
+    assert (code, report["errors"], report["warnings"]) == (0, [], [])
+    assert report["patients"] == 12
+    header = (out / "patients.csv").read_text().splitlines()[0].split(",")
+    described = pd.read_csv(out / "dictionary.csv", keep_default_na=False)
+    assert described["column"].tolist() == header
+    assert (described["meaning"].str.len() > 5).all() and (described["example"] != "").all()
+    text = (out / "dictionary.md").read_text()
+    assert all(f"| {name} |" in text for name in header)
+
+
+def test_a_template_overwrites_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "precious", "patients.csv")
+    done = ballbook("template", "ikzf1-outcome", "--out", tmp_path)
+    assert done.exit_code == 2
+    assert (tmp_path / "patients.csv").read_text() == "precious"
+
+
+def test_a_template_without_a_folder_prints_the_columns() -> None:
+    done = ballbook("template", "ikzf1-outcome")
+    assert done.exit_code == 0 and "# outcomes.csv\npatient_id,endpoint" in done.stdout

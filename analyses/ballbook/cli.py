@@ -198,22 +198,58 @@ def check(
 
 
 @main.command()
-@click.argument("analysis")
+@click.argument("cohort", metavar="F")
+@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @explained
-def template(analysis: str) -> None:
-    """Print the header of a cohort file for ANALYSIS, and what each column holds."""
-    import yaml
+def match(cohort: str, column_map: str | None, as_json: bool) -> None:
+    """List the analyses that the cohort F can fill, and what it lacks for the others."""
+    from ballbook import needs
+    from ballbook.cohort import read_cohort
 
-    from ballbook import paths
+    found = needs.match(read_cohort(cohort, column_map))
+    if as_json:
+        rows = [
+            {
+                "analysis": m.analysis,
+                "accepted": m.accepted,
+                "errors": [p.as_json() for p in m.errors],
+                "warnings": [p.as_json() for p in m.warnings],
+            }
+            for m in found
+        ]
+        click.echo(json.dumps(rows))
+        return
+    for m in found:
+        click.echo(f"{m.analysis:28} {'can be run' if m.accepted else 'cannot be run'}")
+        for p in (*m.errors, *m.warnings):
+            click.echo(f"    {'lacks' if p in m.errors else 'would miss'} {p.expected} ({p.mend})")
+
+
+@main.command()
+@click.argument("analysis")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for a filled-in example.")
+@explained
+def template(analysis: str, out: Path | None) -> None:
+    """Print the columns of a cohort file for ANALYSIS, or write an example with a dictionary."""
+    from ballbook import templates
     from ballbook.analyses import find
+    from ballbook.dictionaries import dictionary
+    from ballbook.run import NotEmpty
 
     find(analysis)
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise NotEmpty(f"{out} is not an empty folder; choose another")
+        for file in templates.write(analysis, out):
+            click.echo(str(file))
+        click.echo(f"Try it: ballbook check {analysis} --cohort {out}")
+        return
     for name in ("patients", "outcomes", "mrd"):
-        file = paths.data() / "dictionaries" / f"{name}.yml"
-        columns = yaml.safe_load(file.read_text(encoding="utf8"))["columns"]
-        click.echo(f"# {name}.csv\n{','.join(c['name'] for c in columns)}")
+        columns = dictionary(name).columns
+        click.echo(f"# {name}.csv\n{','.join(c.name for c in columns)}")
         for c in columns:
-            click.echo(f"#   {c['name']}: {c['help']}")
+            click.echo(f"#   {c.name}: {c.help}")
 
 
 def assignments(pairs: tuple[str, ...]) -> dict[str, str]:

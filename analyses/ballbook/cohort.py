@@ -714,7 +714,7 @@ class _Reader:
             else:
                 frame = self.typed(table, i, level)
             frame.insert(0, "patient_id", ids)
-            frame.insert(1, "timepoint", _timepoint(stem))
+            frame.insert(1, "timepoint", timepoint_name(stem))
             parts.append(frame)
         return _finished_mrd(parts)
 
@@ -724,7 +724,7 @@ class _Reader:
         frame = frame.T.groupby(level=0, sort=False).first().T
         if not {"patient_id", "timepoint"} <= set(frame.columns):
             return None
-        frame["timepoint"] = frame["timepoint"].map(_timepoint, na_action="ignore")
+        frame["timepoint"] = frame["timepoint"].map(timepoint_name, na_action="ignore")
         self.repeated(table, frame, ["patient_id", "timepoint"])
         self.strangers(table, frame, patients)
         if not {"level", "category"} & set(frame.columns):
@@ -881,7 +881,7 @@ _OUTCOMES = ["patient_id", "endpoint", "time_months", "event", "event_type", "en
 _MRD = ["patient_id", "timepoint", "day", "level", "limit_of_detection", "category", "method"]
 
 
-def _timepoint(name: str) -> str:
+def timepoint_name(name: str) -> str:
     """Return the usual name of a time point: ``day29`` and ``d29`` are ``day 29``."""
     word = plain(name)
     if found := re.fullmatch(r"d(?:ay)?_?(\d+)", word):
@@ -930,6 +930,7 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+_COMPANIONS = {"dictionary.csv", "dictionary.md", "map.yml"}
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
@@ -1082,7 +1083,7 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             seen[name] = file.name
             if table := reader.table(file):
                 tables[name] = table
-        else:
+        elif file.name not in _COMPANIONS:
             reader.notes.append(f"{file.name} was not read.")
     if len(expression) > 1:
         expected = f"one file expression, not also {expression[0].name}"

@@ -116,6 +116,15 @@ def fit(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) 
     return Match(slug, tuple(errors), tuple(warnings))
 
 
+def match(cohort: Cohort) -> list[Match]:
+    """Return, for every analysis that takes a cohort, what `cohort` lacks; the runnable first."""
+    from ballbook.analyses import slugs
+
+    taking = declared()
+    found = [fit(cohort, slug) for slug in slugs() if slug in taking]
+    return sorted(found, key=lambda m: not m.accepted)
+
+
 def require(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Refuse a cohort that lacks what the analysis cannot do without.
 
