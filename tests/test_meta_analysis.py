@@ -106,6 +106,41 @@ def test_a_narrow_hartung_knapp_interval_carries_a_warning() -> None:
     assert m.random_effects([0.1, 0.9, 1.7], [0.2, 0.3, 0.25]).pooled.reason is None
 
 
+@given(effects, st.sampled_from(["hazard-ratio", "difference"]))
+def test_a_verdict_is_judged_by_the_wider_interval(v: Any, kind: Any) -> None:
+    y, s = (np.array(part) for part in zip(*v, strict=True))
+    both = [m.random_effects(y, s, kind=kind, knapp_hartung=h).pooled for h in (True, False)]
+    fit = m.pooled_for_verdict(y, s, kind=kind)
+    assert fit.pooled.ci_low == min(e.ci_low for e in both)  # type: ignore[type-var]
+    assert fit.pooled.ci_high == max(e.ci_high for e in both)  # type: ignore[type-var]
+    null = 1 if kind == "hazard-ratio" else 0
+    assert fit.pooled.ci_low is not None and fit.pooled.ci_high is not None
+    assert fit.pooled.p_value is not None
+    assert (fit.pooled.p_value < 0.05) == (not fit.pooled.ci_low <= null <= fit.pooled.ci_high)
+    if len(y) == 2:
+        assert fit.prediction_interval.value is None
+    else:
+        assert fit.prediction_interval.ci_low < fit.pooled.ci_low  # type: ignore[operator]
+        assert fit.prediction_interval.ci_high > fit.pooled.ci_high  # type: ignore[operator]
+
+
+def test_two_studies_that_agree_and_two_that_do_not() -> None:
+    agree = m.pooled_for_verdict([0.70, 0.71], [0.2, 0.2], kind="difference")
+    assert agree.method.startswith("REML random effects, normal interval")
+    assert agree.pooled.ci_high == pytest.approx(0.705 + 1.959964 * 0.2 / math.sqrt(2))
+    apart = m.pooled_for_verdict([0.2, 1.2], [0.1, 0.1], kind="difference")
+    assert apart.pooled.ci_high == pytest.approx(0.7 + 12.7062 * 0.5, rel=1e-5)
+    one = m.pooled_for_verdict([0.7], [0.2], kind="difference")
+    assert "single study" in one.method and one.prediction_interval.value is None
+
+
+def test_prediction_for_a_new_study_is_not_the_interval_of_the_mean() -> None:
+    fit = m.pooled_for_verdict([0.5, 0.5, 0.5, 0.5], [0.2] * 4, kind="difference")
+    assert fit.tau2.value == 0
+    assert fit.pooled.ci_high == pytest.approx(0.5 + 1.959964 * 0.1)
+    assert fit.prediction_interval.ci_high == pytest.approx(0.5 + 4.302653 * 0.1)
+
+
 @given(st.floats(0.05, 20), st.floats(0.05, 1.5))
 def test_an_interval_gives_back_its_standard_error(hr: float, se: float) -> None:
     low, high = hr * math.exp(-1.959963984540054 * se), hr * math.exp(1.959963984540054 * se)
@@ -165,8 +200,8 @@ def test_glmm_states_what_it_cannot_estimate() -> None:
         (lambda: m.random_effects([], []), "effects: expected at least 1"),
         (lambda: m.random_effects([1, 2], [1]), "unequal lengths: effects 2, std_errors 1"),
         (lambda: m.random_effects([1, 2], [1, 0]), "std_errors: expected positive"),
-        (lambda: m.random_effects([1, float("nan")], [1, 1]), "effects: 1 value(s) missing"),
-        (lambda: m.random_effects([1, 2], [1, 1], ["a"]), "labels: expected 2 labels"),
+        (lambda: m.random_effects([1, float("nan")], [1, 1]), "effects at position 1 is nan"),
+        (lambda: m.random_effects([1, 2], [1, 1], ["a"]), "labels has 1 values, expected 2"),
         (lambda: m.random_effects([1], [1], method="ML"), "method: expected REML or DL"),  # type: ignore[arg-type]
         (lambda: m.log_hr_from_ci(3, 1, 2), "outside its interval"),
         (lambda: m.se_from_ci(2, 1), "not below the upper bound"),
