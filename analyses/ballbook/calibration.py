@@ -33,6 +33,7 @@ from ballbook import (
     competing_risks,
     contingency,
     cox,
+    gates,
     linear,
     logistic,
     meta_analysis,
@@ -59,7 +60,8 @@ BANDS: dict[Measure, tuple[float, float]] = {
 class Row:
     """One line of the table: an estimator, what is counted, and why it may leave its band.
 
-    `preferred` is false for estimators that are here for comparison only.
+    `preferred` is false for estimators that are here for comparison only. A study's own `why`,
+    by key, says more about that setting.
     """
 
     estimator: str
@@ -81,6 +83,7 @@ class Study:
     replicates: int
     simulate: Callable[[np.random.Generator], Outcome]
     rows: Mapping[str, Row] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Enumeration:
     setting: str
     rates: Callable[[], Mapping[str, tuple[float, str]]]
     rows: Mapping[str, Row] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 def covers(estimate: Estimate, truth: float) -> bool | None:
@@ -235,6 +239,7 @@ def adjusted_cox(n: int, rate: float) -> Any:
             "score": covers(fit.hazard_ratio("score"), 1.3),
             "null": rejects(fit.hazard_ratio("sex")),
             "zph": _global_zph(fit),
+            "gate": gates.proportional_hazards(fit).status == "failed",
         }
 
     return simulate
@@ -560,6 +565,18 @@ def rare_counts(totals: list[int], share: float, tau: float) -> Any:
 SMALL_STEPS = "few distinct tables: the P value moves in steps and stays below the level"
 NEVER_BELOW = "exact: never below its level, so above it on average"
 
+FEW_MEAN = (
+    "only {} or so events in the smaller group within the horizon: its restricted mean is skewed "
+    "and its variance, itself a sum over those events, is often far too small"
+)
+FLAT = "few events in the group: the log(-log) interval is wide and moves in steps"
+PAIRS = "a chi-squared approximation to few patients a level: rejects too often in small cohorts"
+PREDICT = (
+    "takes the estimated variance between studies as known; with so few studies it is often "
+    "estimated as 0, and then the interval has no room for a new study"
+)
+BETWEEN = "ignores that the variance between studies is itself estimated from few studies"
+
 TWO_GROUPS = {
     "logrank": Row("Log-rank test", "size"),
     "cox": Row("Cox, Wald interval", "coverage"),
@@ -631,15 +648,19 @@ AGES = [(11, 25), (19, 51), (27, 44), (18, 97)]
 
 STUDIES: list[Study | Enumeration] = [
     Study("loss-null", "28 v 560 patients, 150 events, no effect", 3000,
-          two_groups(28, 560, 0.0045, 1.0, (36, 96), 36), TWO_GROUPS),
+          two_groups(28, 560, 0.0045, 1.0, (36, 96), 36), TWO_GROUPS,
+          why={"rmst": FEW_MEAN.format("four"), "rmst-test": FEW_MEAN.format("four")}),
     Study("loss-double", "28 v 560 patients, 155 events, hazard ratio 2", 3000,
-          two_groups(28, 560, 0.0045, 2.0, (36, 96), 36), EFFECT),
+          two_groups(28, 560, 0.0045, 2.0, (36, 96), 36), EFFECT,
+          why={"rmst": FEW_MEAN.format("eight")}),
     Study("relapse-null", "44 v 44 patients, 70 events, no effect", 3000,
           two_groups(44, 44, 0.05, 1.0, (12, 60), 12), TWO_GROUPS),
     Study("relapse-half", "44 v 44 patients, 74 events, hazard ratio 1.5", 3000,
           two_groups(44, 44, 0.05, 1.5, (12, 60), 12), EFFECT),
     Study("relapse-few", "10 v 78 patients, 70 events, no effect", 3000,
-          two_groups(10, 78, 0.05, 1.0, (12, 60), 12), TWO_GROUPS),
+          two_groups(10, 78, 0.05, 1.0, (12, 60), 12), TWO_GROUPS,
+          why={"rmst": FEW_MEAN.format("five"), "rmst-test": FEW_MEAN.format("five"), "km": FLAT,
+               "zph": "ten patients in a group carry the whole test"}),
     Study("protocols", "three protocols, 28 v 560 patients, no effect", 3000,
           by_protocol([(6, 150), (14, 280), (8, 130)], [0.003, 0.005, 0.007]),
           {"logrank": Row("Stratified log-rank test", "size"),
@@ -653,22 +674,28 @@ STUDIES: list[Study | Enumeration] = [
           {"high": Row("Cox, Wald interval, marker", "coverage"),
            "score": Row("Cox, Wald interval, score", "coverage"),
            "null": Row("Cox, Wald test, idle covariate", "size"),
-           "zph": Row("Proportional hazards test, global", "size")}),
+           "zph": Row("Proportional hazards test, global", "size"),
+           "gate": Row("Proportional hazards gate", "size",
+                       "the smallest P of three terms and GLOBAL decides")}),
     Study("few-events", "48 patients, 10 events, covariate in a quarter, hazard ratio 2", 2000,
           few_events(48, 0.0048, 2.0),
           {"wald": Row("Cox, Wald interval", "coverage", preferred=False),
-           "firth": Row("Firth Cox, profile interval", "coverage")}),
-    Study("curve-10", "10 patients, 8 events", 4000, one_curve(10, 0.1, (6, 36), 6), CURVE),
+           "firth": Row("Firth Cox, profile interval", "coverage")},
+          why={"wald": "too wide where a group has one or two events"}),
+    Study("curve-10", "10 patients, 8 events", 4000, one_curve(10, 0.1, (6, 36), 6), CURVE,
+          why={"km": FLAT}),
     Study("curve-30", "30 patients, 25 events", 4000, one_curve(30, 0.1, (6, 36), 6), CURVE),
     Study("curve-88", "88 patients, 73 events", 4000, one_curve(88, 0.1, (6, 36), 6), CURVE),
     Study("competing-28", "28 v 560 patients, two causes", 3000,
           competing(28, 560, (0.004, 0.003), 36),
           {"aalen-johansen": Row("Aalen-Johansen at a time, smaller group", "coverage"),
-           "gray": Row("Gray's test", "size")}),
+           "gray": Row("Gray's test", "size")},
+          why={"aalen-johansen": FLAT}),
     Study("competing-44", "44 v 44 patients, two causes", 3000,
           competing(44, 44, (0.02, 0.02), 24),
           {"aalen-johansen": Row("Aalen-Johansen at a time", "coverage"),
-           "gray": Row("Gray's test", "size")}),
+           "gray": Row("Gray's test", "size")},
+          why={"aalen-johansen": "44 patients: the interval moves in steps"}),
     Study("subdistribution-28", "28 v 560 patients, subdistribution ratio 2", 3000,
           subdistribution(28, 560, 0.25, 2.0), {"fine-gray": Row("Fine-Gray", "coverage")}),
     Study("subdistribution-44", "44 v 44 patients, subdistribution ratio 1.5", 3000,
@@ -689,11 +716,15 @@ STUDIES: list[Study | Enumeration] = [
     Study("logistic-97", "97 patients, 40 outcomes, three covariates", 1500,
           binary_outcome(97, -0.6, 2.0, 0.3), LOGISTIC),
     Study("logistic-rare", "97 patients, 9 outcomes, marker in 15%", 1500,
-          binary_outcome(97, -2.6, 3.0, 0.15), LOGISTIC),
+          binary_outcome(97, -2.6, 3.0, 0.15), LOGISTIC,
+          why={"wald": "sparse data: standard errors are too large where the odds ratio is extreme",
+               "wald-test": "sparse data: standard errors are too large"}),
     Study("ordinal-97", "97 patients, three levels, odds ratio 2", 2000,
-          ordered_outcome(97, 2.0), ORDINAL),
+          ordered_outcome(97, 2.0), ORDINAL,
+          why={"brant": PAIRS, "lr": PAIRS}),
     Study("ordinal-46", "46 patients, three levels, odds ratio 2", 2000,
-          ordered_outcome(46, 2.0), ORDINAL),
+          ordered_outcome(46, 2.0), ORDINAL,
+          why={"brant": PAIRS, "lr": PAIRS}),
     Study("anova-97", "five groups, 97 patients, normal", 4000, group_means([30, 25, 20, 14, 8]),
           {"anova": Row("Analysis of variance", "size"),
            "welch": Row("Welch's analysis of variance", "size"),
@@ -705,7 +736,8 @@ STUDIES: list[Study | Enumeration] = [
     Study("ranks-null", "22 v 30 values, no shift", 3000, shift(22, 30, 0.0), RANK),
     Study("ranks-shift", "22 v 30 values, shifted", 3000, shift(22, 30, 0.8),
           {"shift": RANK["shift"]}),
-    Study("ranks-ties", "37 v 89 values with ties, no shift", 3000, shift(37, 89, 0.0, 1), RANK),
+    Study("ranks-ties", "37 v 89 values with ties, no shift", 3000, shift(37, 89, 0.0, 1), RANK,
+          why={"shift": "values are rounded to tenths, so the interval moves in steps"}),
     Study("correlation-97", "97 pairs, correlation 0", 4000, correlation(97, 0.0),
           RANK_CORRELATION),
     Study("correlation-strong", "126 pairs, correlation 0.5", 4000, correlation(126, 0.5),
@@ -715,13 +747,20 @@ STUDIES: list[Study | Enumeration] = [
            "holm": Row("Holm, families with a false one", "error rate")}),
     Study("pooled-5-same", "5 studies, one effect", 2000, pooled(5, 0.0), POOLED),
     Study("pooled-5-mixed", "5 studies, half the variance between them", 2000, pooled(5, 0.1),
-          {k: v for k, v in POOLED.items() if k != "q"}),
+          {k: v for k, v in POOLED.items() if k != "q"},
+          why={"hartung-knapp": "studies of very unequal size, whose weights are estimated too",
+               "normal": BETWEEN, "fixed": "its model leaves out what differs between studies",
+               "prediction": PREDICT}),
     Study("pooled-8-same", "8 studies, one effect", 2000, pooled(8, 0.0), POOLED),
     Study("pooled-8-mixed", "8 studies, half the variance between them", 2000, pooled(8, 0.1),
-          {k: v for k, v in POOLED.items() if k != "q"}),
+          {k: v for k, v in POOLED.items() if k != "q"},
+          why={"hartung-knapp": "studies of very unequal size, whose weights are estimated too",
+               "normal": BETWEEN, "fixed": "its model leaves out what differs between studies",
+               "prediction": PREDICT}),
     Study("rare-counts", "5 studies of 166 to 1,482 patients, 2% events", 600,
           rare_counts([166, 1482, 698, 300, 500], 0.02, 0.5),
-          {"glmm": Row("Rare counts, one-stage model", "coverage")}),
+          {"glmm": Row("Rare counts, one-stage model", "coverage")},
+          why={"glmm": BETWEEN}),
 ]  # fmt: skip
 
 
@@ -779,8 +818,7 @@ def _line(
     result = "above" if value > high else "below" if value < low else "within"
     why = [note] if note else []
     if result != "within":
-        if row.why:
-            why.append(row.why)
+        why += filter(None, [study.why.get(key, row.why)])
         if 0 < min(abs(value - low), abs(value - high)) < 2 * error:
             why.append("within two Monte Carlo errors of the band")
     return {
@@ -804,23 +842,30 @@ def draw(frame: pd.DataFrame, measure: Measure) -> Any:
     """Draw one measure as dots with two Monte Carlo errors on the expected band."""
     from ballbook import figures
 
-    rows = frame[frame["measure"] == measure].reset_index(drop=True)
+    rows = frame[frame["measure"] == measure].to_dict("records")
     low, high = BANDS[measure]
+    left, right = (0.8, 1.0) if measure == "coverage" else (0.0, 0.2)
     with figures.style():
-        figure, ax = figures.panels(size=(7.6, 0.9 + 0.235 * len(rows)))
+        figure, ax = figures.panels(size=(6.6, 0.9 + 0.225 * len(rows)))
         ax.axvspan(low, high, color=figures.C.grid, alpha=0.6, linewidth=0)
-        for i, row in rows.iterrows():
-            y = -int(str(i))
+        for i, row in enumerate(rows):
             colour = figures.C.blue if row["result"] == "within" else figures.C.orange
-            reach = 2 * row["mc_error"]
-            ax.plot([row["value"] - reach, row["value"] + reach], [y, y], color=colour, linewidth=1)
+            value, reach = row["value"], 2 * row["mc_error"]
+            if value < left:
+                ax.text(left + 0.003, -i, f"\u25c2 {100 * value:.0f}%", color=colour, va="center")
+                continue
+            ax.plot([value - reach, value + reach], [-i, -i], color=colour, linewidth=1)
             ax.plot(
-                row["value"], y, marker="o", markersize=5, color=colour, markeredgewidth=1.2,
+                value, -i, marker="o", markersize=5, color=colour, markeredgewidth=1.2,
                 markerfacecolor=colour if row["preferred"] else figures.C.paper,
             )  # fmt: skip
-        labels = [f"{r['estimator']} ({r['setting']})" for _, r in rows.iterrows()]
-        ax.set_yticks([-i for i in range(len(rows))], labels, fontsize=8)
+        # Labels stand at the right, so that a phone shows the dots first.
+        ax.yaxis.tick_right()
+        labels = [f"{row['estimator']}: {row['setting']}" for row in rows]
+        ax.set_yticks([-i for i in range(len(rows))], labels, fontsize=8.5)
         ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.set_xlim(left, right)
         ax.set_ylim(-len(rows) + 0.3, 0.7)
         ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
         ax.set_xlabel({"coverage": "Coverage", "size": "Rejections"}.get(measure, "Rate"))

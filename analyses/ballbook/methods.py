@@ -190,25 +190,29 @@ def calibration_part(record: Path) -> str:
         links = {"SVG": f"calibration-{name}.svg", "CSV": "calibration.csv"}
         inline = figures.themed(drawing, name, alt)
         parts.append(render.figure(name, inline, caption, number, links))
+    found = [f"{100 * v:.1f}%" for v in frame["value"]]
+    error = ["exact" if e == 0 else f"{100 * e:.1f}%" for e in frame["mc_error"]]
+    named = {"Estimator": frame["estimator"], "Setting": frame["setting"]}
     shown = pd.DataFrame(
         {
-            "Estimator": frame["estimator"],
-            "Setting": frame["setting"],
+            **named,
             "Measure": frame["measure"],
-            "Found": [f"{100 * v:.1f}%" for v in frame["value"]],
-            "Monte Carlo error": [
-                "exact" if e == 0 else f"{100 * e:.1f}%" for e in frame["mc_error"]
-            ],
-            "Band": [
-                f"{100 * low:g} to {100 * high:g}%"
-                for low, high in zip(frame["low"], frame["high"], strict=True)
-            ],
+            "Found": found,
+            "Monte Carlo error": error,
             "Result": frame["result"],
             "Replicates": frame["replicates"],
             "Not estimable": frame["not_estimable"],
-            "Why outside": frame["why"].fillna(""),
         }
     )
+    outside = pd.DataFrame(
+        {
+            **named,
+            "Found": [f"{m} {v}" for m, v in zip(frame["measure"], found, strict=True)],
+            "Why": frame["why"],
+        }
+    )[frame["result"] != "within"]
+    told = f"{len(outside)} of {len(frame)} rows lie outside their band."
+    parts.insert(0, render.table(outside, caption=told))
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     caption = (
         f"Recorded on {about['date']} with seed {about['seed']} in {about['seconds']:.0f} s; "
