@@ -35,8 +35,8 @@ run: $(READY)  ## One analysis: make run ANALYSIS=ikzf1-outcome COHORT=my-cohort
 serve: book  ## Look at the book at http://localhost:8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/html 8000
 
-record: book  ## Keep the latest runs for builds without the open data
-	@ballbook record
+record: data  ## Run what changed, keep the runs and the verdicts as the record
+	@ballbook build --pages-only && ballbook record
 
 pdf: book  ## Each page as PDF, printed by Chromium
 	@mkdir -p build/pdf

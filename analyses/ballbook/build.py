@@ -19,18 +19,24 @@ from typing import Any
 import click
 import pandas as pd
 
-from ballbook import analyses, catalog, claims, methods, paths, recorded, run
+from ballbook import analyses, catalog, claims, ledger, ledger_page, methods, paths, recorded, run
 from ballbook import render as parts
-from ballbook.ledger import ledger
-from ballbook.notebook import write_csv, write_json
 
 # Claims a finding shows on the landing page; its own page shows all.
 SHOWN_ON_BOARD = 3
 DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
+# A claim on its page, and the way back to its row in the ledger, which a lone report does not have.
+CLAIM = re.compile(r'<span id="claim-([\w-]+)">[^<]*</span>')
+BACKLINK = r'\g<0> <a class="bb-backlink" href="../ledger.html#\1">ledger</a>'
 
 
-def build(*, cores: int = 2) -> Path:
+def build(*, cores: int = 2, target: str = "all") -> Path:
     """Run the workflow and return the page at which the book opens.
+
+    Parameters
+    ----------
+    target : str
+        ``all``, or ``pages`` for the notebooks without the rendering.
 
     Raises
     ------
@@ -40,7 +46,7 @@ def build(*, cores: int = 2) -> Path:
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(paths.analyses() / "Snakefile"),
         "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete",
-        "--quiet", "all", "--nolock",
+        "--quiet", "all", "--nolock", target,
     ]  # fmt: skip
     if subprocess.run(command, check=False).returncode:
         raise run.RunFailed("the book was not built; the reason stands above")
@@ -74,7 +80,10 @@ def render() -> Path:
     ------
     StrictBuildFailed
         With the warnings, tracebacks or missing files that were found.
+    IncompleteLedger, ChangedLedger
+        Where claims and verdicts do not match, or are not the recorded ones.
     """
+    frame = ledger.ledger()
     source = paths.build() / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(paths.book(), source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -83,7 +92,7 @@ def render() -> Path:
     shutil.rmtree(extra, ignore_errors=True)
     for slug in analyses.slugs():
         stage_page(slug, source, extra)
-    generated(source, extra)
+    generated(source, extra, frame)
     work = paths.build() / "jupyter-book"
     shutil.rmtree(work, ignore_errors=True)
     done = subprocess.run(
@@ -116,7 +125,8 @@ def stage_page(slug: str, source: Path, extra: Path) -> None:
                 raise run.StrictBuildFailed(f"{slug} holds a traceback: {output['ename']}")
             html = "".join(output.get("data", {}).get("text/html", ""))
             if html:
-                output["data"]["text/html"] = DOWNLOADS.sub(rf'href="../runs/{slug}/\1"', html)
+                html = DOWNLOADS.sub(rf'href="../runs/{slug}/\1"', html)
+                output["data"]["text/html"] = CLAIM.sub(BACKLINK, html)
     folder = source / analysis.chapter
     folder.mkdir(exist_ok=True)
     (folder / f"{slug}.ipynb").write_text(json.dumps(notebook), encoding="utf8")
@@ -125,17 +135,16 @@ def stage_page(slug: str, source: Path, extra: Path) -> None:
     shutil.copy2(found / "results.json", extra / "runs" / slug / "results.json")
 
 
-def generated(source: Path, extra: Path) -> None:
+def generated(source: Path, extra: Path, frame: pd.DataFrame) -> None:
     """Write the pages and parts that come from results, claims and the catalogue."""
     folder = source / "_generated"
     folder.mkdir(exist_ok=True)
     (folder / "findings.md").write_text(findings_board(), encoding="utf8")
     (source / "data.md").write_text(data_page(), encoding="utf8")
     methods.write_parts(folder, extra)
-    frame = ledger()
-    write_csv(frame, extra / "ledger.csv")
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    write_json(rows, extra / "ledger.json")
+    (source / "ledger.md").write_text(ledger_page.page(frame), encoding="utf8")
+    (extra / "ledger.csv").write_text(ledger.as_csv(frame), encoding="utf8")
+    (extra / "ledger.json").write_text(ledger.as_json(frame), encoding="utf8")
 
 
 def raw(html: str) -> str:

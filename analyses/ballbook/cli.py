@@ -29,7 +29,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
         from ballbook.cohort import InvalidCohort
-        from ballbook.ledger import IncompleteLedger
+        from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
         from ballbook.parameters import InvalidParameters
         from ballbook.recorded import NotKept
         from ballbook.run import NotEmpty, RunFailed, StrictBuildFailed
@@ -41,13 +41,22 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             InvalidCohort,
             InvalidClaims,
             NotEmpty,
+            UnreadableLedger,
+        )
+        failed = (
+            RunFailed,
+            StrictBuildFailed,
+            IncompleteLedger,
+            ChangedLedger,
+            NotKept,
+            Unavailable,
         )
         try:
             return command(*args, **kwargs)
         except refused as error:
             click.echo(str(error.args[0] if error.args else error), err=True)
             sys.exit(REFUSED)
-        except (RunFailed, StrictBuildFailed, IncompleteLedger, NotKept, Unavailable) as error:
+        except failed as error:
             click.echo(str(error), err=True)
             sys.exit(FAILED)
 
@@ -327,12 +336,16 @@ def sweep(analysis: str, grid: tuple[str, ...], out: Path) -> None:
 
 @main.command()
 @click.option("--cores", type=int, default=2, show_default=True, help="Notebooks run at once.")
+@click.option("--pages-only", is_flag=True, help="Run the notebooks and render nothing.")
 @explained
-def build(cores: int) -> None:
+def build(cores: int, pages_only: bool) -> None:
     """Run all notebooks that changed and render the book."""
     from ballbook.build import build as make
 
-    click.echo(f"The book is at {make(cores=cores)}")
+    if pages_only:
+        make(cores=cores, target="pages")
+    else:
+        click.echo(f"The book is at {make(cores=cores)}")
 
 
 @main.command(hidden=True)
@@ -358,29 +371,60 @@ def render() -> None:
 @click.argument("analyses", nargs=-1)
 @explained
 def record(analyses: tuple[str, ...]) -> None:
-    """Keep the latest runs of ANALYSES in data/recorded for builds without the open data."""
-    from ballbook import recorded
+    """Keep the latest runs of ANALYSES, or all, with their verdicts, in data/recorded."""
+    from ballbook import ledger, recorded
     from ballbook.analyses import slugs
 
+    frame = ledger.ledger()
     for slug in analyses or slugs():
         click.echo(str(recorded.keep(slug)))
+    for change in ledger.keep(frame, analyses or None):
+        click.echo(str(change))
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--format", "form", type=click.Choice(["md", "csv", "json"]), default="md")
+@click.pass_context
 @explained
-def ledger(form: str) -> None:
+def ledger(context: click.Context, form: str) -> None:
     """Print every claim with its verdict from the latest runs."""
+    from ballbook.ledger import as_csv, as_json, counts
     from ballbook.ledger import ledger as collect
 
+    if context.invoked_subcommand:
+        return
     frame = collect()
     if form == "json":
-        click.echo(frame.to_json(orient="records", indent=1))
+        click.echo(as_json(frame), nl=False)
     elif form == "csv":
-        click.echo(frame.to_csv(index=False), nl=False)
+        click.echo(as_csv(frame), nl=False)
     else:
         columns = ["id", "published", "recomputed", "tier", "verdict"]
-        click.echo(frame[columns].to_markdown(index=False))
+        judged = frame.loc[frame["verdict"].notna(), columns].fillna("")
+        click.echo(counts(frame).to_markdown(index=False))
+        click.echo("\n" + judged.to_markdown(index=False, disable_numparse=True))
+
+
+@ledger.command("diff")
+@click.argument("a", type=click.Path(exists=True, path_type=Path))
+@click.argument("b", type=click.Path(exists=True, path_type=Path))
+@explained
+def ledger_diff(a: Path, b: Path) -> None:
+    """Print what differs between the ledgers A and B: verdicts, tiers, recomputed values.
+
+    Each is a ledger (CSV or JSON, as `ballbook ledger` prints it or the book offers it), the
+    results.json or folder of a run, a folder of runs, or a built book. What only one of them
+    holds (the recorded ledger has no recomputed values) is not compared.
+
+    Exit codes: 0 no difference, 1 differences, 2 a file that cannot be read.
+    """
+    from ballbook.ledger import differences, read
+
+    changes = differences(read(a), read(b))
+    for change in changes:
+        click.echo(str(change))
+    click.echo(f"{len(changes) or 'no'} difference{'' if len(changes) == 1 else 's'}")
+    sys.exit(FAILED if changes else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 // Tables sort by a click on a column's head, and tables of class bb-filter get a search box.
+// The ledger filters by paper, page, data, verdict and words, and its address keeps the filter.
 (() => {
   "use strict";
 
@@ -67,6 +68,74 @@
     });
   };
 
+  // The hash is a filter (#verdict=differs&q=mrd) when it holds an equals sign, else a claim's id.
+  const ledger = (box) => {
+    const form = box.querySelector(".bb-filters");
+    const rows = [...box.querySelector("table").tBodies[0].rows];
+    const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+    const { q, ...selects } = Object.fromEntries(
+      [...form.elements].filter((field) => field.name).map((field) => [field.name, field]),
+    );
+    const tiles = [...box.querySelectorAll(".bb-tile")];
+
+    const apply = () => {
+      const chosen = Object.entries(selects).filter(([, field]) => field.value);
+      const terms = q.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden =
+          !chosen.every(([name, field]) => row.dataset[name] === field.value) ||
+          !terms.every((term) => words.get(row).includes(term));
+        shown += !row.hidden;
+      }
+      form.querySelector("output").value = `${shown} of ${rows.length} claims`;
+      for (const tile of tiles) {
+        tile.setAttribute("aria-pressed", selects[tile.dataset.name].value === tile.dataset.value);
+      }
+      reachable();
+    };
+    const changed = () => {
+      apply();
+      const state = new URLSearchParams();
+      for (const [name, field] of Object.entries({ ...selects, q })) {
+        if (field.value) state.set(name, field.value);
+      }
+      history.replaceState(null, "", location.href.split("#")[0] + (state.size ? `#${state}` : ""));
+    };
+    const restore = () => {
+      const hash = location.hash.slice(1);
+      if (hash && !hash.includes("=")) {
+        const row = document.getElementById(decodeURIComponent(hash));
+        if (!row?.hidden) return;
+        form.reset();
+        apply();
+        row.scrollIntoView();
+        return;
+      }
+      const state = new URLSearchParams(hash);
+      for (const [name, field] of Object.entries({ ...selects, q })) {
+        field.value = state.get(name) ?? "";
+        if (field.selectedIndex === -1) field.value = "";
+      }
+      apply();
+    };
+
+    form.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", changed);
+    // The fields are empty only after the event.
+    form.addEventListener("reset", () => setTimeout(changed));
+    for (const tile of tiles) {
+      tile.addEventListener("click", () => {
+        const field = selects[tile.dataset.name];
+        field.value = field.value === tile.dataset.value ? "" : tile.dataset.value;
+        changed();
+      });
+    }
+    addEventListener("hashchange", restore);
+    restore();
+  };
+
   // A box that scrolls must be reachable from the keyboard.
   // A fading edge says that there is more.
   const fade = (box) => box.toggleAttribute("data-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
@@ -88,6 +157,7 @@
     document.querySelectorAll(".bb-answer table, .bb-board table").forEach(label);
     document.querySelectorAll("table.bb-sortable").forEach(sortable);
     document.querySelectorAll("table.bb-filter").forEach(filterable);
+    document.querySelectorAll(".bb-ledger").forEach(ledger);
     reachable();
     for (const box of document.querySelectorAll(".bb-scroll")) box.addEventListener("scroll", () => fade(box));
     addEventListener("resize", reachable);
