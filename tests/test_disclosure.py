@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from ballbook import disclosure
+from ballbook import disclosure, figures
 from ballbook.contingency import proportion
 from ballbook.results import Estimate
 from ballbook.survival import SurvivalCurve, kaplan_meier
@@ -149,3 +150,27 @@ def test_numbers_at_risk_do_not_give_the_difference() -> None:
     told = [disclosure.rounded_at_risk(n, 5) for n in (23, 21, 20, 19, 5, 4, 0)]
     assert told == ["20", "20", "20", "15", "5", "<5", "<5"]
     assert disclosure.rounded_at_risk(23, 0) == "23"
+
+
+@pytest.mark.parametrize("least", [5, {"own": 5}])
+def test_a_figure_of_own_patients_holds_whole_months_only(least: int | dict[str, int]) -> None:
+    figures.use_style()
+    fig, ax = figures.panels()
+    whole = curve(60, 30)
+    curves = {"own": whole, "few": curve(80, 3)}
+    figures.survival(ax, curves, min_count=least, horizon=36)
+    drawn = {str(line.get_label()): np.asarray(line.get_xdata()) for line in ax.get_lines()}
+    told = disclosure.displayable(whole, 5, horizon=36)
+    assert told is not None
+    assert drawn["own"].tolist() == told["months"].tolist()
+    if isinstance(least, int):
+        assert len(drawn["few: too few to draw"]) == 0
+        assert not any(line.get_marker() == "|" for line in ax.get_lines())
+        assert "3" not in {t.get_text() for t in ax.texts}
+    else:  # open data beside own patients keep their exact times
+        assert (drawn["few"] % 1 != 0).any()
+    band = np.concatenate([c.get_paths()[0].vertices[:, 0] for c in ax.collections[:1]])
+    assert (band % 1 == 0).all()
+    for n in (int(t.get_text()) for t in ax.texts if t.get_text().isdigit()):
+        assert n % 5 == 0 or not isinstance(least, int)
+    plt.close(fig)

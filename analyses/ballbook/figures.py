@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ballbook.disclosure import displayable, rounded_at_risk
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -158,7 +160,7 @@ def survival(
     unit: str = "months",
     ylabel: str = "Survival",
     at_risk: bool = True,
-    min_count: int = 0,
+    min_count: int | Mapping[str, int] = 0,
     colours: Sequence[str] | None = None,
     intervals: bool = True,
 ) -> None:
@@ -170,19 +172,45 @@ def survival(
         Label to curve, drawn in this order.
     horizon : float, optional
         Last time shown; the longest follow-up when not given.
-    min_count : int
-        Numbers at risk below this are printed as ``<min_count`` and curves stop there.
+    min_count : int or mapping
+        Smallest count shown, of all curves or by label: such a curve is drawn through the points
+        that `disclosure.displayable` leaves, without its exact times and censoring marks, and its
+        numbers at risk are rounded down. 0 (also where a label is missing): drawn in full.
     """
-    longest = max(float(c.table["time"].max()) for c in curves.values())
-    horizon = longest if horizon is None else horizon
+    least = {
+        label: min_count if isinstance(min_count, int) else min_count.get(label, 0)
+        for label in curves
+    }
+    points = {
+        label: displayable(curve, least[label], horizon=horizon)
+        for label, curve in curves.items()
+        if least[label] > 0
+    }
+    if horizon is None:
+        ends = [0.0 if p is None else p["months"].iloc[-1] for p in points.values()]
+        ends += [float(c.table["time"].max()) for label, c in curves.items() if label not in points]
+        horizon = max(ends) or 12.0
     ticks = [t for t in (ticks if ticks is not None else ax.get_xticks()) if 0 <= t <= horizon]
     if len(ticks) < 3 or ticks[-1] <= 1:
         ticks = list(np.linspace(0, horizon, 6).round())
     colours = colours or C.cycle
     for colour, (label, curve) in zip(colours, curves.items(), strict=False):
+        if label in points:
+            told = points[label]
+            if told is None:
+                ax.plot([], [], color=colour, label=f"{label}: too few to draw")
+                continue
+            ax.plot(
+                told["months"], told["survival"], color=colour, label=label, marker="o",
+                markersize=3.5,
+            )  # fmt: skip
+            if intervals:
+                ax.fill_between(
+                    told["months"], told["ci_low"].fillna(1), told["ci_high"].fillna(1),
+                    color=colour, alpha=0.14, linewidth=0,
+                )  # fmt: skip
+            continue
         table = curve.table
-        if min_count:
-            table = table[table["n_risk"] >= min_count]
         keep = table["time"].to_numpy(float) <= horizon
         time = np.concatenate([[0.0], table["time"].to_numpy(float)[keep]])
         level = np.concatenate([[1.0], table["survival"].to_numpy(float)[keep]])
@@ -195,18 +223,17 @@ def survival(
             low, high = np.append(low, low[-1]), np.append(high, high[-1])
             ax.fill_between(time, low, high, step="post", color=colour, alpha=0.14, linewidth=0)
         censored = table[keep & (table["n_censored"].to_numpy() > 0)]
-        if not min_count:
-            ax.plot(
-                censored["time"], censored["survival"], linestyle="none", marker="|",
-                markersize=5, markeredgewidth=0.9, color=colour, alpha=0.7,
-            )  # fmt: skip
+        ax.plot(
+            censored["time"], censored["survival"], linestyle="none", marker="|",
+            markersize=5, markeredgewidth=0.9, color=colour, alpha=0.7,
+        )  # fmt: skip
     ax.set(xlim=(0, horizon), ylim=(0, 1.02), ylabel=ylabel, xlabel=f"Time ({unit})")
     ax.set_xticks(ticks)
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
     ax.grid(axis="y")
     ax.legend(loc="best")
     if at_risk:
-        numbers_at_risk(ax, curves, ticks, colours, min_count)
+        numbers_at_risk(ax, curves, ticks, colours, least)
 
 
 def numbers_at_risk(
@@ -214,9 +241,12 @@ def numbers_at_risk(
     curves: Mapping[str, SurvivalCurve],
     ticks: Sequence[float],
     colours: Sequence[str],
-    min_count: int = 0,
+    min_count: Mapping[str, int],
 ) -> None:
-    """Write the numbers at risk below the time axis, one row a curve."""
+    """Write the numbers at risk below the time axis, one row a curve.
+
+    `min_count` by label: `disclosure.rounded_at_risk` with it.
+    """
     # Rows keep their distance in inches whatever the height of the figure.
     inches = ax.get_window_extent().height / ax.get_figure(root=True).dpi  # type: ignore[union-attr]
     step, first = 0.2 / inches, -0.72 / inches
@@ -228,7 +258,7 @@ def numbers_at_risk(
             -0.04, y, label, transform=ax.transAxes, fontsize=8.5, color=colour, ha="right",
         )  # fmt: skip
         for tick, n in zip(ticks, curve.number_at_risk(ticks), strict=True):
-            text = f"<{min_count}" if min_count and 0 < n < min_count else str(int(n))
+            text = rounded_at_risk(int(n), min_count[label])
             ax.text(tick, y, text, transform=place, fontsize=8.5, ha="center")
 
 
