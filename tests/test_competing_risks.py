@@ -188,7 +188,7 @@ def test_limits_have_reasons() -> None:
         ([1, 2], [1, 1.5], "cause at position 1 is 1.5, expected 0"),
         ([1, 2], [1, -1], "cause at position 1 is -1.0"),
         ([1, 2], [1, np.nan], "cause at position 1 is nan"),
-        ([1, 2], ["relapse", "death"], "cause must hold numbers"),
+        ([1, 2], ["relapse", "death"], "cause: expected numbers, got 'relapse'"),
         ([1, -1], [1, 0], "time at position 1 is -1.0"),
         ([1, 2, 3], [1, 0], "event has 2 values, expected 3"),
     ],

@@ -163,7 +163,7 @@ def test_fewer_findings_survive_a_stricter_adjustment(p: list[float]) -> None:
         (lambda: g.proportional_hazards(ZPH, factors={"f": ["age"]}), "give the fit itself"),
         (lambda: g.proportional_hazards(ZPH, only="stage"), "expected one of ['age', 'wbc'"),
         (lambda: g.left_truncation([-1, 2]), "entry: expected times from zero on"),
-        (lambda: g.competing_events([1, np.nan]), "cause: 1 value(s) missing"),
+        (lambda: g.competing_events([1, np.nan]), "cause at position 1 is nan"),
         (lambda: g.minimum_group_size({}), "no groups were given"),
         (lambda: g.multiplicity([0.1, 0.2], method="fdr"), "expected one of BH, holm"),
         (lambda: g.immortal_time([9], [5]), "after the end of follow-up at position 0"),

@@ -120,8 +120,8 @@ def test_what_cannot_be_estimated_is_stated() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: anova([1, np.nan], ["a", "b"]), "values: 1 value(s) missing"),
-        (lambda: anova([1, 2], ["a"]), "groups: expected 2 labels"),
+        (lambda: anova([1, np.nan], ["a", "b"]), "values at position 1 is nan"),
+        (lambda: anova([1, 2], ["a"]), "groups has 1 values, expected 2"),
         (lambda: tukey([1, 2], ["a", "b"]), "no group has two values"),
         (lambda: tukey([1, 1, 2, 2], list("aabb")), "no variation"),
         (lambda: linear_model([1, 1, 1], [1, 2, 3]), "y: all values are equal"),

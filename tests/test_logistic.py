@@ -119,12 +119,12 @@ def test_units_and_signs_do_not_change_the_answer(seed: int, unit: float) -> Non
 @pytest.mark.parametrize(
     ("y", "x", "message"),
     [
-        ([0, 1, 2], [1, 2, 3], "y: expected 0 or 1, got 2"),
+        ([0, 1, 2], [1, 2, 3], "y at position 2 is 2.0, expected 0 or 1"),
         ([1, 1, 1], [1, 2, 3], "every patient has the outcome"),
         ([0, 0, 0], [1, 2, 3], "no patient has the outcome"),
         ([0, 1, 0], [1, 1, 1], "constant covariate(s), no effect to estimate: ['x1']"),
         ([0, 1, 0], [1, 2], "X: expected 3 rows, got 2"),
-        ([0, 1, 0], [1, None, 2], "X x1: 1 value(s) missing"),
+        ([0, 1, 0], [1, None, 2], "X x1 at position 1 is nan"),
         ([0, 1, 0, 1], [[1, 2], [2, 4], [3, 6], [5, 10]], "determined by the others: ['x2']"),
         ([0, 1], [[1, 2], [2, 3]], "collinear"),
         ([0, 1, 0], [["a"], ["b"], ["c"]], "X x1: expected numbers, got 'a'"),

@@ -36,7 +36,11 @@ def test_order_is_kept_and_methods_are_ranked(p: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("p", "message"),
-    [([0.1, 1.2], "expected 0 to 1, got 1.2 at position 1"), ([np.nan], "missing"), ([], "least")],
+    [
+        ([0.1, 1.2], "p at position 1 is 1.2, expected 0 to 1"),
+        ([np.nan], "p at position 0 is nan"),
+        ([], "least"),
+    ],
 )
 def test_bad_input_is_named(p: Any, message: str) -> None:
     for method in METHODS.values():

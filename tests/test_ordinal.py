@@ -120,7 +120,7 @@ def test_the_order_of_levels_is_the_callers() -> None:
     ("call", "message"),
     [
         (lambda: proportional_odds([1, 1], [1, 2]), "same level"),
-        (lambda: proportional_odds([1, None], [1, 2]), "y: 1 label(s) missing"),
+        (lambda: proportional_odds([1, None], [1, 2]), "y at position 1 is None"),
         (lambda: proportional_odds(["a", "b"], [1, 2], levels=["a"]), "among the levels: ['b']"),
         (lambda: proportional_odds([1, 2, 3], [1, 1, 1]), "constant"),
         (lambda: proportional_odds([1, 2, 3], [1, 2, 4]).odds_ratio("z"), "no covariate 'z'"),

@@ -20,16 +20,14 @@ import pandas as pd
 from scipy import stats
 
 from ballbook.cox import CoxFit, HazardModel, Ties, coefficient_table, cox, design_matrix
+from ballbook.inputs import as_number, as_vector, group_codes, refuse
 from ballbook.results import Estimate, not_estimable
 from ballbook.survival import (
     Bools,
     Floats,
     Ints,
-    group_codes,
     normal_quantile,
-    numeric_vector,
     quadratic_form,
-    refuse,
     survival_data,
     tie_starts,
 )
@@ -46,8 +44,9 @@ def competing_data(
         As `survival_data`; or a cause that is not a whole number of 0 or more, or not 0 and not
         among the `known` ones.
     """
-    code = numeric_vector("cause", cause)
-    refuse("cause", code, (code < 0) | (code != np.round(code)), "0 (censored), 1, 2, ...")
+    code = as_vector(cause, "cause")
+    wrong = (code < 0) | (code != np.round(code)) | (code > 2**31)
+    refuse("cause", code, wrong, "0 (censored), 1, 2, ...")
     causes = code.astype(np.int64)
     if known is not None:
         allowed = [0, *known]
@@ -97,7 +96,7 @@ class CumulativeIncidence:
 
         Beyond the longest follow-up it is not estimable unless everybody has had an event.
         """
-        t = float(numeric_vector("t", [t])[0])
+        t = as_number(t, "t")
         refuse("t", [t], np.array([t < 0]), "a time of 0 or later")
         label = f"{self.label} by {t:g} {unit}"
         kind = "cumulative-incidence"

@@ -31,16 +31,15 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from ballbook.inputs import as_design, group_codes
 from ballbook.results import Estimate, not_estimable
 from ballbook.survival import (
     Bools,
     Floats,
     Ints,
-    group_codes,
     kaplan_meier,
     normal_quantile,
     quadratic_form,
-    refuse,
     survival_data,
     tie_starts,
 )
@@ -58,42 +57,12 @@ def design_matrix(covariates: pd.DataFrame | pd.Series, n: int) -> tuple[Floats,
     Raises
     ------
     ValueError
-        Wrong length, duplicate names, text, missing or infinite values, a constant column, or a
-        column that is a linear combination of the columns before it.
+        Not a DataFrame or Series, or see `ballbook.inputs.as_design`.
     """
-    frame = covariates.to_frame() if isinstance(covariates, pd.Series) else covariates
-    if not isinstance(frame, pd.DataFrame):
+    if not isinstance(covariates, (pd.DataFrame, pd.Series)):
         raise ValueError("covariates must be a DataFrame with one named column per term")
-    if len(frame) != n:
-        raise ValueError(f"covariates have {len(frame)} rows, expected {n}")
-    names = [str(name) for name in frame.columns]
-    if not names:
-        raise ValueError("covariates have no columns, expected at least one")
-    if len(set(names)) < len(names):
-        raise ValueError(f"covariates have duplicate names: {names}")
-    columns = []
-    for position, name in enumerate(names):
-        column = frame.iloc[:, position]
-        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-            raise ValueError(
-                f"covariate {name!r} holds {column.dtype}, expected numbers:"
-                " code groups as 0/1 indicator columns"
-            )
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        refuse(f"covariate {name!r}", values, ~np.isfinite(values), "a finite number")
-        if values.min() == values.max():
-            raise ValueError(f"covariate {name!r} is constant ({values[0]:g})")
-        columns.append(values)
-    x = np.column_stack(columns)
-    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
-    independent = np.abs(np.diag(np.linalg.qr(scaled, mode="r"))) / np.sqrt(n)
-    aliased = [name for name, part in zip(names, independent, strict=False) if part < 1e-7]
-    aliased += names[len(independent) :]
-    if aliased:
-        raise ValueError(
-            f"covariates {aliased} are linear combinations of those before them; leave them out"
-        )
-    return x, names
+    frame = as_design(covariates, n, "covariates")
+    return frame.to_numpy(), list(frame.columns)
 
 
 # --- risk sets --------------------------------------------------------------------------------

@@ -17,39 +17,64 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+# Beyond this a sum of squares may not fit into a float.
+LARGEST = 1e100
 
-def as_vector(values: ArrayLike, name: str, *, min_size: int = 1) -> Floats:
+
+def refuse(name: str, values: Any, bad: NDArray[np.bool_], expected: str) -> None:
+    """Raise `ValueError` naming the first of `values` that is `bad`, if there is one."""
+    if bad.any():
+        where = int(np.flatnonzero(bad)[0])
+        value = np.asarray(values)[where]
+        raise ValueError(
+            f"{name} at position {where} is {value}, expected {expected}"
+            f" ({int(bad.sum())} such of {len(bad)})"
+        )
+
+
+def as_vector(values: Any, name: str, *, n: int | None = None, min_size: int = 1) -> Floats:
     """Return `values` as a one-dimensional array of finite floats.
 
     Raises
     ------
     ValueError
-        If it is not one-dimensional, not numeric, shorter than `min_size`, or holds missing or
-        infinite values.
+        If it is not one-dimensional, not numeric, not of length `n`, shorter than `min_size`, or
+        holds missing or infinite values, or values beyond 1e100, whose squares would be infinite.
     """
     try:
-        array = np.asarray(values, dtype=float)
+        array = np.asarray(values)
+        if array.dtype.kind in "mM":
+            raise TypeError
+        array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected numbers, got {_first_odd(values)!r}") from None
     if array.ndim != 1:
         raise ValueError(f"{name}: expected one dimension, got shape {array.shape}")
+    if n is not None and array.size != n:
+        raise ValueError(f"{name} has {array.size} values, expected {n}")
     if array.size < min_size:
         raise ValueError(f"{name}: expected at least {min_size} value(s), got {array.size}")
-    bad = np.flatnonzero(~np.isfinite(array))
-    if bad.size:
-        raise ValueError(
-            f"{name}: {bad.size} value(s) missing or not finite, the first at position {bad[0]}; "
-            "leave them out visibly before the call"
-        )
+    refuse(name, array, ~np.isfinite(array), "a finite number")
+    if array.size and max(array.max(), -array.min()) > LARGEST:
+        refuse(name, array, np.abs(array) > LARGEST, f"a number within {LARGEST:g}")
     return array
+
+
+def as_number(value: Any, name: str) -> float:
+    """Return `value` as a finite float, or raise `ValueError`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected one number, got {value!r}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} is {number:g}, expected a finite number")
+    return number
 
 
 def as_binary(values: ArrayLike, name: str) -> Floats:
     """Return `values` as a vector of 0 and 1; other values raise `ValueError`."""
     array = as_vector(values, name)
-    odd = np.flatnonzero((array != 0) & (array != 1))
-    if odd.size:
-        raise ValueError(f"{name}: expected 0 or 1, got {array[odd[0]]:g} at position {odd[0]}")
+    refuse(name, array, (array != 0) & (array != 1), "0 or 1")
     return array
 
 
@@ -68,7 +93,7 @@ def as_counts(values: ArrayLike, name: str, *, ndim: int = 1) -> NDArray[np.int6
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{name}: no counts were given")
-    bad = ~np.isfinite(array) | (array < 0) | (array != np.floor(array))
+    bad = ~np.isfinite(array) | (array < 0) | (array != np.floor(array)) | (array > 2**53)
     if bad.any():
         raise ValueError(f"{name}: expected non-negative integers, got {array[bad][0]:g}")
     return array.astype(np.int64)
@@ -76,16 +101,46 @@ def as_counts(values: ArrayLike, name: str, *, ndim: int = 1) -> NDArray[np.int6
 
 def as_labels(values: Any, name: str, n: int) -> NDArray[Any]:
     """Return group labels as an object array of length `n`; missing labels raise `ValueError`."""
-    series = pd.Series(np.asarray(values, dtype=object))
-    if len(series) != n:
-        raise ValueError(f"{name}: expected {n} labels, got {len(series)}")
-    missing = np.flatnonzero(series.isna().to_numpy())
-    if missing.size:
-        raise ValueError(
-            f"{name}: {missing.size} label(s) missing, the first at position {missing[0]}; "
-            "leave them out visibly before the call"
-        )
-    return series.to_numpy(dtype=object)
+    labels = np.asarray(values, dtype=object)
+    if labels.ndim != 1:
+        raise ValueError(f"{name}: expected one dimension, got shape {labels.shape}")
+    if len(labels) != n:
+        raise ValueError(f"{name} has {len(labels)} values, expected {n}")
+    refuse(name, labels, pd.isna(labels), "a group")
+    return labels
+
+
+def by_group(values: Any, groups: Any) -> tuple[Floats, dict[str, Floats]]:
+    """Return `values` as a vector, and the part of it in each group that has members."""
+    y = as_vector(values, "values")
+    labels = as_labels(groups, "groups", len(y))
+    parts = {str(g): y[labels == g] for g in levels_of(groups)}
+    return y, {g: v for g, v in parts.items() if len(v)}
+
+
+def group_codes(name: str, values: Any, *, n: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Return integer codes and labels of a grouping vector.
+
+    Groups are in the order of a categorical's categories, else sorted.
+
+    Raises
+    ------
+    ValueError
+        Wrong length, a missing group, or a category nobody belongs to.
+    """
+    labels = as_labels(values, name, n)
+    series = pd.Series(labels if isinstance(values, list) else values)
+    codes: NDArray[np.int64]
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = np.asarray(series.cat.codes, dtype=np.int64)
+        levels = list(series.cat.categories)
+        for code, level in enumerate(levels):
+            if not (codes == code).any():
+                raise ValueError(f"{name} {level!r} is empty: remove the unused category")
+    else:
+        found, distinct = pd.factorize(series.to_numpy(), sort=True)
+        codes, levels = found.astype(np.int64), list(distinct)
+    return codes, [str(level) for level in levels]
 
 
 def levels_of(values: Any) -> list[Any]:
@@ -111,9 +166,7 @@ def as_level(ci_level: float) -> float:
 def as_p_values(values: ArrayLike, name: str = "p") -> Floats:
     """Return P values as a vector, or raise `ValueError` where one lies outside 0..1."""
     array = as_vector(values, name)
-    bad = np.flatnonzero((array < 0) | (array > 1))
-    if bad.size:
-        raise ValueError(f"{name}: expected 0 to 1, got {array[bad[0]]:g} at position {bad[0]}")
+    refuse(name, array, (array < 0) | (array > 1), "0 to 1")
     return array
 
 
@@ -150,9 +203,13 @@ def as_design(covariates: Any, n: int, name: str = "X") -> pd.DataFrame:
         c: as_vector(frame.iloc[:, i].to_numpy(), f"{name} {c}") for i, c in enumerate(names)
     }
     out = pd.DataFrame(columns)
-    constant = [c for c in names if np.ptp(columns[c]) == 0]
+    spread = {c: float(np.ptp(columns[c])) for c in names}
+    constant = [c for c in names if spread[c] == 0]
     if constant:
         raise ValueError(f"{name}: constant covariate(s), no effect to estimate: {constant}")
+    tiny = [c for c in names if spread[c] < 1 / LARGEST]
+    if tiny:
+        raise ValueError(f"{name}: covariate(s) that vary by less than {1 / LARGEST:g}: {tiny}")
     check_rank(out, name)
     return out
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from ballbook.inputs import Floats, as_design, as_labels, as_level, as_vector, levels_of
+from ballbook.inputs import Floats, as_design, as_level, as_vector, by_group
 from ballbook.results import Estimate, not_estimable
 
 
@@ -40,7 +40,7 @@ def anova(values: ArrayLike, groups: Any, *, equal_variances: bool = True) -> Es
     -----
     R: ``oneway.test(values ~ groups, var.equal = TRUE)``.
     """
-    y, parts = _by_group(values, groups)
+    y, parts = by_group(values, groups)
     n, k = len(y), len(parts)
     if k < 2:
         return not_estimable("p-value", "only one group", n=n)
@@ -99,7 +99,7 @@ def tukey(values: ArrayLike, groups: Any, *, ci_level: float = 0.95) -> pd.DataF
     R: ``TukeyHSD(aov(values ~ groups))``.
     """
     level = as_level(ci_level)
-    y, parts = _by_group(values, groups)
+    y, parts = by_group(values, groups)
     n, k = len(y), len(parts)
     columns = ["group", "reference", "difference", "ci_low", "ci_high", "p_adjusted", "n"]
     if k < 2:
@@ -243,13 +243,6 @@ def linear_model(y: ArrayLike, X: Any, *, ci_level: float = 0.95) -> LinearFit:
 
 
 # ---------------------------------------------------------------------------- inner workings
-
-
-def _by_group(values: ArrayLike, groups: Any) -> tuple[Floats, dict[str, Floats]]:
-    y = as_vector(values, "values")
-    labels = as_labels(groups, "groups", len(y))
-    parts = {str(g): y[labels == g] for g in levels_of(groups)}
-    return y, {g: v for g, v in parts.items() if len(v)}
 
 
 def _is_zero(variance: float, y: Floats) -> bool:

@@ -217,7 +217,7 @@ def proportional_odds(
     ValueError
         For missing values, unknown levels, one level only, constant or collinear covariates.
     """
-    size = len(y)
+    size = np.size(np.asarray(y, dtype=object))
     labels = as_labels(y, "y", size)
     order = list(levels) if levels is not None else levels_of(y)
     unknown = sorted({str(v) for v in labels} - {str(v) for v in order})

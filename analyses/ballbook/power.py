@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from ballbook.inputs import as_number
 from ballbook.results import Estimate, not_estimable
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -23,7 +24,7 @@ from ballbook.results import Estimate, not_estimable
 
 def _between(name: str, value: float, low: float, high: float) -> float:
     """Return `value` if strictly between `low` and `high`, else raise `ValueError`."""
-    if not (math.isfinite(value) and low < value < high):
+    if not low < as_number(value, name) < high:
         limits = f"above {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
         raise ValueError(f"{name} is {value}, expected a number {limits}")
     return float(value)
@@ -211,9 +212,8 @@ def event_probability(median: float, accrual: float, follow_up: float) -> float:
     :math:`\lambda = \log 2 / \mathrm{median}`. All in the same unit of time.
     """
     rate = math.log(2) / _between("median", median, 0, math.inf)
-    if not (math.isfinite(accrual) and accrual >= 0 and math.isfinite(follow_up)):
-        raise ValueError(f"accrual is {accrual} and follow_up {follow_up}, expected 0 or more")
-    if follow_up < 0 or accrual + follow_up == 0:
+    longest = as_number(accrual, "accrual") + as_number(follow_up, "follow_up")
+    if accrual < 0 or follow_up < 0 or longest == 0:
         raise ValueError("accrual and follow_up must not be negative, nor both 0")
     if accrual == 0:
         return -math.expm1(-rate * follow_up)
@@ -343,7 +343,7 @@ def two_proportions_power(
     _between("p1", p1, 0, 1)
     _between("p2", p2, 0, 1)
     for name, size in (("n1", n1), ("n2", n2)):
-        if size < 1 or size != int(size):
+        if as_number(size, name) < 1 or size != int(size):
             raise ValueError(f"{name} is {size}, expected a whole number of 1 or more")
     n = int(n1 + n2)
     if method == "exact":

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from ballbook.inputs import as_level, as_number, as_vector, group_codes, refuse
 from ballbook.results import Estimate, not_estimable
 
 Floats = npt.NDArray[np.float64]
@@ -37,31 +38,6 @@ TOLERANCE = float(np.sqrt(np.finfo(float).eps))
 
 
 # --- input ------------------------------------------------------------------------------------
-
-
-def numeric_vector(name: str, values: Any, *, n: int | None = None) -> Floats:
-    """Return `values` as a finite float vector of length `n`, or raise `ValueError`."""
-    try:
-        vector = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers ({error})") from None
-    if vector.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {vector.shape}")
-    if n is not None and len(vector) != n:
-        raise ValueError(f"{name} has {len(vector)} values, expected {n}")
-    refuse(name, vector, ~np.isfinite(vector), "a finite number")
-    return vector
-
-
-def refuse(name: str, values: Any, bad: Bools, expected: str) -> None:
-    """Raise `ValueError` naming the first of `values` that is `bad`, if there is one."""
-    if bad.any():
-        where = int(np.flatnonzero(bad)[0])
-        value = np.asarray(values)[where]
-        raise ValueError(
-            f"{name} at position {where} is {value}, expected {expected}"
-            f" ({int(bad.sum())} such of {len(bad)})"
-        )
 
 
 def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Bools, Floats | None]:
@@ -91,7 +67,7 @@ def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Boo
     t, died = _time_and_event(time, event)
     e = None
     if entry is not None:
-        e = numeric_vector("entry", entry, n=len(t))
+        e = as_vector(entry, "entry", n=len(t))
         refuse("entry", e, e < 0, "an entry time of 0 or later")
         e = np.where(e == 0, -np.inf, e)
     t, e = merge_near_ties(t, e)
@@ -103,14 +79,12 @@ def survival_data(time: Any, event: Any, entry: Any = None) -> tuple[Floats, Boo
 
 
 def _time_and_event(time: Any, event: Any) -> tuple[Floats, Bools]:
-    t = numeric_vector("time", time)
-    if len(t) == 0:
-        raise ValueError("time is empty, expected at least one patient")
+    t = as_vector(time, "time")
     refuse("time", t, t < 0, "a time of 0 or later")
     event = np.asarray(event)
     if event.dtype == np.bool_ and event.shape == t.shape:
         return t, event
-    code = numeric_vector("event", event, n=len(t))
+    code = as_vector(event, "event", n=len(t))
     refuse("event", code, (code != 0) & (code != 1), "0 (censored) or 1 (event)")
     return t, code == 1
 
@@ -196,38 +170,9 @@ def _count_in_bins(time: Floats, event: Bools, place: Floats) -> tuple[Floats, I
     return distinct[used], leaving[used], events[used]
 
 
-def group_codes(name: str, values: Any, *, n: int) -> tuple[Ints, list[str]]:
-    """Return integer codes and labels of a grouping vector.
-
-    Groups are in the order of a categorical's categories, else sorted.
-
-    Raises
-    ------
-    ValueError
-        Wrong length, a missing group, or a category nobody belongs to.
-    """
-    series = pd.Series(np.asarray(values, dtype=object) if isinstance(values, list) else values)
-    if len(series) != n:
-        raise ValueError(f"{name} has {len(series)} values, expected {n}")
-    refuse(name, series.astype(object), series.isna().to_numpy(dtype=bool), "a group")
-    codes: Ints
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = np.asarray(series.cat.codes, dtype=np.int64)
-        levels = list(series.cat.categories)
-        for code, level in enumerate(levels):
-            if not (codes == code).any():
-                raise ValueError(f"{name} {level!r} is empty: remove the unused category")
-    else:
-        found, distinct = pd.factorize(series.to_numpy(), sort=True)
-        codes, levels = found.astype(np.int64), list(distinct)
-    return codes, [str(level) for level in levels]
-
-
 def normal_quantile(ci_level: float) -> float:
     """Return z with P(-z < Z < z) = `ci_level` for a standard normal Z."""
-    if not 0 < ci_level < 1:
-        raise ValueError(f"ci_level is {ci_level}, expected a fraction between 0 and 1")
-    return float(stats.norm.ppf(0.5 + ci_level / 2))
+    return float(stats.norm.ppf(0.5 + as_level(ci_level) / 2))
 
 
 # --- Kaplan-Meier -----------------------------------------------------------------------------
@@ -265,7 +210,7 @@ class SurvivalCurve:
 
     def number_at_risk(self, times: Any) -> Ints:
         """Return how many patients were at risk (``entry < t <= time``) just before each time."""
-        t = numeric_vector("times", np.atleast_1d(np.asarray(times, dtype=float)))
+        t = as_vector(np.atleast_1d(times), "times")
         leaving = self.table["n_event"].to_numpy() + self.table["n_censored"].to_numpy()
         left = np.concatenate([[0], np.cumsum(leaving)])
         gone: Ints = left[np.searchsorted(self._column("time"), t, side="left")]
@@ -280,7 +225,7 @@ class SurvivalCurve:
         estimable unless the curve has reached 0. While nobody has had an event the value is 1 and
         the interval is undefined, which `reason` says.
         """
-        t = float(numeric_vector("t", [t])[0])
+        t = as_number(t, "t")
         refuse("t", [t], np.array([t < 0]), "a time of 0 or later")
         label = f"survival at {t:g} {unit}"
         times, survival = self._column("time"), self._column("survival")
@@ -362,7 +307,7 @@ class SurvivalCurve:
         has not reached 0. Reference: Klein & Moeschberger (2003), section 4.5; R
         ``print(survfit(...), rmean = tau)``.
         """
-        tau = float(numeric_vector("tau", [tau])[0])
+        tau = as_number(tau, "tau")
         if tau <= 0:
             raise ValueError(f"tau is {tau:g}, expected a time after 0")
         label = f"mean within {tau:g} {unit}"
@@ -692,6 +637,7 @@ def restricted_mean_difference(
     if len(curves) != 2:
         raise ValueError(f"group has {len(curves)} groups, expected 2")
     first, second = curves
+    tau = as_number(tau, "tau")
     label = f"mean within {tau:g} {unit}, {second.label} minus {first.label}"
     counts: dict[str, Any] = {
         "n": first.n + second.n,
@@ -757,7 +703,7 @@ def landmark(time: Any, event: Any, at: float) -> tuple[Bools, Floats, Bools]:
     Anderson, Cain & Gelber (1983), J Clin Oncol 1:710.
     """
     t, died, _ = survival_data(time, event)
-    origin = float(numeric_vector("at", [at])[0])
+    origin = as_number(at, "at")
     if origin < 0:
         raise ValueError(f"at is {origin:g}, expected a time of 0 or later")
     mask = t > origin
