@@ -197,11 +197,9 @@ def spearman(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estimate:
     a, b = as_vector(x, "x"), as_vector(y, "y")
     n = same_length(x=a, y=b)
     z = float(stats.norm.isf((1 - as_level(ci_level)) / 2))
-    if n < 3:
-        return not_estimable("correlation", "fewer than three pairs", n=n)
-    constant = [name for name, v in (("x", a), ("y", b)) if np.ptp(v) == 0]
-    if constant:
-        return not_estimable("correlation", f"{constant[0]} is constant", n=n)
+    nothing = _no_correlation(a, b)
+    if nothing is not None:
+        return nothing
     rx, ry = stats.rankdata(a), stats.rankdata(b)
     r = _pearson(rx, ry)
     ties = len(np.unique(a)) < n or len(np.unique(b)) < n
@@ -259,11 +257,9 @@ def kendall(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estimate:
     a, b = as_vector(x, "x"), as_vector(y, "y")
     n = same_length(x=a, y=b)
     z = float(stats.norm.isf((1 - as_level(ci_level)) / 2))
-    if n < 3:
-        return not_estimable("correlation", "fewer than three pairs", n=n)
-    constant = [name for name, v in (("x", a), ("y", b)) if np.ptp(v) == 0]
-    if constant:
-        return not_estimable("correlation", f"{constant[0]} is constant", n=n)
+    nothing = _no_correlation(a, b)
+    if nothing is not None:
+        return nothing
     ties = len(np.unique(a)) < n or len(np.unique(b)) < n
     exact = not ties and n < SMALL
     found = stats.kendalltau(a, b, method="exact" if exact else "asymptotic")
@@ -291,6 +287,16 @@ def kendall(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estimate:
 
 
 # ---------------------------------------------------------------------------- inner workings
+
+
+def _no_correlation(x: Floats, y: Floats) -> Estimate | None:
+    """Return why two vectors have no correlation, if that is so."""
+    if len(x) < 3:
+        return not_estimable("correlation", "fewer than three pairs", n=len(x))
+    for name, v in (("x", x), ("y", y)):
+        if np.ptp(v) == 0:
+            return not_estimable("correlation", f"{name} is constant", n=len(x))
+    return None
 
 
 def _rank_sum_p(ranks: Floats, n1: int) -> float:
