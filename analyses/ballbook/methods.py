@@ -176,7 +176,9 @@ def speed_part(record: Path) -> str:
         }
     )
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    caption = f"Recorded on {about['date']}, one core, best of {about['repeats']}; {versions}."
+    caption = (
+        f"Recorded on {about['date']}; processor time, best of {about['repeats']}; {versions}."
+    )
     return render.table(shown, caption=caption, download="speed.csv")
 
 

@@ -3,7 +3,9 @@
 suppressPackageStartupMessages({library(survival); library(GSVA); library(jsonlite)})
 folder <- commandArgs(TRUE)[1]
 repeats <- as.integer(commandArgs(TRUE)[2])
-best <- function(f) min(vapply(seq_len(repeats), function(i) system.time(f())[["elapsed"]], 0))
+# Processor time, not elapsed time, so that other work on the machine does not count.
+best <- function(f, times = repeats)
+  min(vapply(seq_len(times), function(i) sum(system.time(f(), gcFirst = TRUE)[c("user.self", "sys.self")]), 0))
 
 d <- read.csv(file.path(folder, "cox.csv"))
 rows <- as.matrix(read.csv(file.path(folder, "resamples.csv"), header = FALSE)) + 1
@@ -18,7 +20,7 @@ for (n in c(1e4, 1e5, 1e6)) {
   out[[sprintf("km-%d", as.integer(n))]] <-
     best(function() survfit(Surv(time, cause > 0) ~ 1, e, conf.type = "log-log"))
   out[[sprintf("aj-%d", as.integer(n))]] <-
-    best(function() survfit(Surv(time, factor(cause)) ~ 1, e, conf.type = "log-log"))
+    best(function() survfit(Surv(time, factor(cause)) ~ 1, e, conf.type = "log-log"), if (n < 1e6) repeats else 1)
 }
 
 m <- as.matrix(read.csv(gzfile(file.path(folder, "expression.csv.gz")), row.names = 1))
