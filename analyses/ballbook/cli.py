@@ -235,6 +235,19 @@ def match(cohort: str, column_map: str | None, as_json: bool) -> None:
             click.echo(f"    {'lacks' if p in m.errors else 'would miss'} {p.expected} ({p.mend})")
 
 
+@main.command("map")
+@click.option("--guess", "cohort", metavar="F", required=True, help="The file to propose one for.")
+@explained
+def map_(cohort: str) -> None:
+    """Propose a column map for the file F as YAML; every line says how sure it is."""
+    from ballbook import column_map
+
+    proposal = column_map.propose(cohort)
+    click.echo(proposal.text(), nl=False)
+    for line in column_map.summary(proposal):
+        click.echo(line, err=True)
+
+
 @main.command()
 @click.argument("analysis")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for a filled-in example.")
@@ -282,6 +295,7 @@ def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 @main.command()
 @click.argument("analysis")
 @click.option("--cohort", help="Your cohort: a table or a folder of tables.")
+@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
 @click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A parameter.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the outputs.")
 @click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
@@ -289,6 +303,7 @@ def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 def run(
     analysis: str,
     cohort: str | None,
+    column_map: str | None,
     parameter: tuple[str, ...],
     out: Path | None,
     min_count: int | None,
@@ -301,7 +316,7 @@ def run(
         given["cohort"] = cohort
     if min_count is not None:
         given["min_count"] = min_count
-    folder = execute(analysis, parameters=given, out=out)
+    folder = execute(analysis, parameters=given, out=out, column_map=column_map)
     results = json.loads((folder / "results.json").read_text(encoding="utf8"))
     click.echo(f"{results['summary']}\n{folder / 'report.html'}")
 

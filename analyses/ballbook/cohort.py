@@ -243,6 +243,7 @@ class _Reader:
             for column, recode in map.get("values", {}).items()
         }
         self.units = {plain(str(k)): str(v).strip() for k, v in map.get("units", {}).items()}
+        self.comma = map.get("decimal") == ","
         self.used: set[str] = set()
         self.sheet_of: dict[str, tuple[str, str]] = {}
         self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
@@ -263,6 +264,16 @@ class _Reader:
         elif len(self.problems) == MAX_PROBLEMS:
             mend = "mend these first, then check again"
             self.problems.append(Problem(name, None, None, None, "fewer problems", mend))
+
+    def mapped(self) -> list[str]:
+        """Return what the column map did, in words."""
+        renamed = [f"{_plain_line(a)} is read as {_plain_line(b)}" for a, b in self.columns.items()]
+        scaled = [f"{_plain_line(c)} is given in {u}" for c, u in self.units.items()]
+        recoded = [
+            f"{_plain_line(c)}: " + ", ".join(f"{_shown(a)} is {_shown(b)}" for a, b in v.items())
+            for c, v in self.values.items()
+        ]
+        return [f"Column map: {told}." for told in (*renamed, *scaled, *recoded)]
 
     def too_large(self, file: str, columns: int, rows: int) -> bool:
         """Note a table that is larger than a cohort of patients can be."""
@@ -512,7 +523,10 @@ class _Reader:
                 )
         out: list[dict[str, Any]] = []
         for row, number in zip(table.rows, table.numbers, strict=True):
-            text = _scaled(recode.get(row[i].lower(), row[i]), factor)
+            text = recode.get(row[i].lower(), row[i])
+            if self.comma and column.type in {"number", "integer", "mrd"}:
+                text = re.sub(r"^([<+-]?\s*\d+),(\d+\s*%?)$", r"\1.\2", text, flags=re.ASCII)
+            text = _scaled(text, factor)
             value: dict[str, Any] = {}
             try:
                 if not is_missing(text, column, self.missing):
@@ -876,7 +890,7 @@ _WIDE_OUTCOME = re.compile(
     r"(?P<endpoint>efs|os|dfs|rfs|cir|os_after_relapse|os_after_switch)_"
     r"(?P<what>months|days|years|event|status|event_type|entry_months)"
 )
-_WIDE_MRD = re.compile(r"mrd_\w+")
+_WIDE_MRD = re.compile(r"mrd_(?!\w*(?:sensitivity|lod|method))\w+")
 _OUTCOMES = ["patient_id", "endpoint", "time_months", "event", "event_type", "entry_months"]
 _MRD = ["patient_id", "timepoint", "day", "level", "limit_of_detection", "category", "method"]
 
@@ -961,26 +975,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     """
     path = Path(path)
     reader = _Reader(*_read_map(map))
-    tables: dict[str, _Table] = {}
-    expression_file: Path | None = None
-    about: dict[str, Any] = {}
-    if path.is_dir():
-        tables, expression_file, about = _folder(path, reader)
-    elif not path.is_file():
-        mend = "check the spelling of the path"
-        reader.wrong(path.name or str(path), "an existing file or folder", mend=mend)
-    elif path.suffix.lower() == ".xlsx":
-        content = reader.content(path)
-        sheets = {} if content is None else reader.sheets(path.name, content)
-        first = next(iter(sheets.values()), None)
-        if "patients" in sheets:
-            tables = sheets
-        elif first is not None:
-            tables = {"patients": first}
-    elif table := reader.table(path):
-        tables = {"patients": table}
-    if "patients" not in tables and not reader.problems:
-        reader.wrong(path.name, "a table patients", mend="name the file or the sheet patients")
+    if isinstance(map, (str, Path)):
+        reader.files["map.yml"] = hashlib.sha256(Path(map).read_bytes()).hexdigest()
+    tables, expression_file, about = _tables(path, reader)
     if "patients" not in tables:
         raise InvalidCohort(reader.problems)
 
@@ -999,6 +996,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     if reader.problems:
         raise InvalidCohort(reader.problems)
 
+    reader.notes += reader.mapped()
     if "lineage" not in patients:
         patients["lineage"] = "B"
         reader.notes.append("No column lineage: every patient is taken to have B lineage.")
@@ -1024,6 +1022,53 @@ def _declared(path: Path) -> str | None:
     return parts[1] if len(parts) > 2 and parts[1] not in {"csv", "tsv"} else None
 
 
+def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
+    """Return the tables of a file or folder as text, its expression file and its cohort.yml."""
+    tables: dict[str, _Table] = {}
+    expression_file: Path | None = None
+    about: dict[str, Any] = {}
+    if path.is_dir():
+        tables, expression_file, about = _folder(path, reader)
+    elif not path.is_file():
+        mend = "check the spelling of the path"
+        reader.wrong(path.name or str(path), "an existing file or folder", mend=mend)
+    elif path.suffix.lower() == ".xlsx":
+        content = reader.content(path)
+        sheets = {} if content is None else reader.sheets(path.name, content)
+        first = next(iter(sheets.values()), None)
+        if "patients" in sheets:
+            tables = sheets
+        elif first is not None:
+            tables = {"patients": first}
+    elif table := reader.table(path):
+        tables = {"patients": table}
+    if "patients" not in tables and not reader.problems:
+        reader.wrong(path.name, "a table patients", mend="name the file or the sheet patients")
+    return tables, expression_file, about
+
+
+def read_tables(path: str | Path) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the patients table of a file or folder, as text.
+
+    Raises
+    ------
+    InvalidCohort
+        Where there is no such table.
+    """
+    reader = _Reader({})
+    tables, _, _ = _tables(Path(path), reader)
+    if "patients" not in tables:
+        raise InvalidCohort(reader.problems)
+    return tables["patients"].header, tables["patients"].rows
+
+
+def wide_name(name: str) -> bool:
+    """Return whether a plain name is one of the outcome or MRD columns of a wide table."""
+    return bool(
+        _WIDE_OUTCOME.fullmatch(name) or re.fullmatch(r"mrd_(day\w+|tp\w+|eo\w+|end\w+)", name)
+    )
+
+
 def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, Any]]:
     if map is None:
         return ({},)
@@ -1041,9 +1086,11 @@ def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, 
         "values": Mapping,
         "units": Mapping,
         "missing": (list, tuple),
+        "decimal": str,
     }
     if not isinstance(map, Mapping):
         raise InvalidCohort([Problem(name, None, None, None, f"the keys {', '.join(known)}")])
+    map = {key: value for key, value in map.items() if value is not None}
     problems = [
         Problem(name, None, str(k), None, f"one of {', '.join(known)}, each of the right shape")
         for k, v in map.items()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 OUT = "BALLBOOK_OUT"
+MAP = "BALLBOOK_MAP"
 SHOWN_PACKAGES = (
     "numpy",
     "pandas",
@@ -129,7 +130,7 @@ class Page:
             return None
         from ballbook.cohort import read_cohort
 
-        return read_cohort(path)
+        return read_cohort(path, os.environ.get(MAP) or None)
 
     # What the page shows
 

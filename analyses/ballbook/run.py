@@ -46,6 +46,7 @@ def run(
     *,
     parameters: Mapping[str, Any] | None = None,
     out: Path | None = None,
+    column_map: str | Path | None = None,
 ) -> Path:
     """Run the analysis `slug` and return the folder with its outputs.
 
@@ -58,6 +59,8 @@ def run(
     out : Path, optional
         Folder for the outputs; ``build/runs/<slug>`` when not given. An earlier run there is
         replaced.
+    column_map : str or Path, optional
+        YAML that renames and recodes the columns of the reader's cohort.
 
     Returns
     -------
@@ -86,14 +89,16 @@ def run(
         from ballbook.cohort import read_cohort
 
         values["cohort"] = str(Path(values["cohort"]).expanduser().resolve())
-        needs.require(read_cohort(values["cohort"]), slug, values)
+        needs.require(read_cohort(values["cohort"], column_map), slug, values)
     for id in analysis.meta["data"]:
         catalog.get(id)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(target)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
-        executed = execute(analysis, values, work)
+        given = str(Path(column_map).expanduser().resolve()) if column_map else ""
+        with environment(BALLBOOK_MAP=given):
+            executed = execute(analysis, values, work)
         finish(analysis, values, executed, work)
         replace_folder(work, target)
     finally:
