@@ -182,7 +182,7 @@ def ids(*claims: Claim | Iterable[Claim]) -> tuple[str, ...]:
     flat: list[str] = []
     for c in claims:
         flat += [c.id] if isinstance(c, Claim) else [x.id for x in c]
-    return tuple(dict.fromkeys(flat))
+    return tuple(dict.fromkeys(i.partition(".")[0] for i in flat))
 
 
 def recount(kind: str, number: float, how: str, **more: Any) -> Estimate:
@@ -424,7 +424,16 @@ def weighted_mean(total: Claim, parts: Claims, weights: Claims | None = None) ->
         ids(total, parts),
         f"({terms})/{n} = {100 * mean:.2f}, printed {shown(total)}",
         abs(mean - value(total)) > slack + 1e-12,
-        recomputed={total.id: recount(total.kind, mean, "weighted mean of the groups", n=n)},
+        recomputed={
+            total.id: recount(
+                total.kind,
+                mean,
+                "weighted mean of the groups, over their rounding",
+                ci_low=mean - slack,
+                ci_high=mean + slack,
+                n=n,
+            )
+        },
     )
 
 
@@ -539,7 +548,11 @@ def interval_from_p(ratio: Claim, p: Claim) -> Finding:
         not inside,
         recomputed={
             ratio.id: recount(
-                ratio.kind, math.sqrt(ratio.ci_low * ratio.ci_high), "middle of its interval"
+                ratio.kind,
+                math.sqrt(ratio.ci_low * ratio.ci_high),
+                "middle of its interval, over the rounding of the bounds",
+                ci_low=min(math.sqrt(a * b) for _, a, b in corners(ratio)),
+                ci_high=max(math.sqrt(a * b) for _, a, b in corners(ratio)),
             )
         },
     )
@@ -609,7 +622,7 @@ def test_of_table(p: Claim, table: Sequence[Claims] | None = None, k_of_n: Claim
     smallest = float(expected_counts(rows).min())
     assert chi.value is not None and exact.value is not None and chi.statistic is not None
     fits = [rounds_to(t.value, str(p.printed)) for t in (chi, exact)]  # type: ignore[arg-type]
-    best = exact if (smallest < 5 and fits[1]) or not fits[0] else chi
+    best = exact if fits[1] or not fits[0] else chi
     return Finding(
         "test-of-table",
         ids(p, *(table or []), k_of_n),
@@ -631,7 +644,8 @@ def p_in_two_places(precise: Claim, coarse: Claim) -> Finding:
     return Finding(
         "p-in-two-places",
         ids(precise, coarse),
-        f"{precise.printed} rounds to {value(precise):.{decimals}f}, {relation}the printed {coarse.printed}",
+        f"{precise.printed} rounds to {value(precise):.{decimals}f}, {relation}the printed "
+        f"{coarse.printed}",
         fired,
         recomputed={
             coarse.id: recount("p-value", value(precise), "as printed elsewhere"),
@@ -653,7 +667,9 @@ def p_is_positive(p: Claim) -> Finding:
             f"P = {p.printed}; the smallest normal number in double precision is {tiny:.1e}, and "
             "the tail of a binomial with a positive error rate is above 0"
         )
-    return Finding("p-is-positive", ids(p), text, fired)
+    how = "at most, and above 0"
+    recomputed = {p.id: recount("p-value", tiny, how, p_value=tiny)} if fired else {}
+    return Finding("p-is-positive", ids(p), text, fired, recomputed=recomputed)
 
 
 @rule
@@ -720,11 +736,11 @@ def survival_never_rises(early: Claim, late: Claim) -> Finding:
 
 @rule
 def overall_at_least_event_free(event_free: Claim, overall: Claim) -> Finding:
-    """At one time at least as many are alive as are alive without an event."""
+    """At least as many are alive as are, then or later, alive without an event."""
     return Finding(
         "overall-at-least-event-free",
         ids(event_free, overall),
-        f"{endpoint(event_free)} {shown(event_free)}, OS {shown(overall)}, {overall.unit}",
+        f"OS {shown(overall)} {overall.unit}, EFS {shown(event_free)} {event_free.unit}",
         value(event_free) > value(overall) + half_unit(event_free) + half_unit(overall),
     )
 
@@ -734,22 +750,26 @@ def one_number(a: Claim, b: Claim) -> bool:
     return abs(value(a) - value(b)) <= half_unit(a) + half_unit(b) + 1e-12
 
 
+def elsewhere(claim: Claim, claims: Claims) -> Estimate:
+    """Return what the most precise of the other claims prints for the same quantity."""
+    others = [c for c in claims if c.id != claim.id]
+    best = min(others, key=half_unit)
+    coarse = one_number(claim, best) and half_unit(best) > half_unit(claim)
+    number = value(claim) if coarse else value(best)
+    return recount(claim.kind, number, f"{placed(best)} in {best.source}, {best.locator}")
+
+
 @rule
 def one_number_one_label(claims: Claims) -> Finding:
     """One number of one group carries the same endpoint and time wherever it is printed."""
     labels = [(endpoint(c) or "?", c.unit or "no time") for c in claims]
     same = all(one_number(claims[0], c) for c in claims[1:])
-    first = claims[0]
-    changes = {
-        c.id: recount(c.kind, value(c), f"printed elsewhere as {e} {t}")
-        for c, (e, t) in zip(claims, labels, strict=True)
-    }
     return Finding(
         "one-number-one-label",
         ids(claims),
         ", ".join(f"{shown(c)} as {e} {t}" for c, (e, t) in zip(claims, labels, strict=True)),
-        same and len(set(labels)) > 1 and value(first) not in {0.0, 1.0},
-        recomputed=changes,
+        same and len(set(labels)) > 1 and value(claims[0]) not in {0.0, 1.0},
+        recomputed={c.id: elsewhere(c, claims) for c in claims},
     )
 
 
@@ -763,11 +783,7 @@ def same_thing_same_number(claims: Claims) -> Finding:
     else:
         fired = len({t.replace("≥", ">=").replace("≤", "<=") for t in texts}) > 1
     shown_ = [f"{shown(c)} ({c.source}, {c.locator})" for c in claims]
-    first, *rest = claims
-    recomputed = {}
-    if numeric:
-        recomputed = {c.id: recount(c.kind, value(first), f"as in {first.source}") for c in rest}
-        recomputed[first.id] = recount(first.kind, value(rest[0]), f"as in {rest[0].source}")
+    recomputed = {c.id: elsewhere(c, claims) for c in claims} if numeric else {}
     return Finding(
         "same-thing-same-number", ids(claims), "; ".join(shown_), fired, recomputed=recomputed
     )
@@ -802,6 +818,13 @@ def bound_holds(bound: Claim, others: Claims, at_least: float | None = None) -> 
         ids(bound, others),
         f"stated {stated}; {', '.join(parts)}: {broken} of {len(others)} beyond it",
         broken > 0,
+        recomputed={
+            bound.id: recount(
+                bound.kind, (min if up else max)(map(value, others)), "the most extreme elsewhere"
+            )
+        }
+        if at_least is None
+        else {},
     )
 
 
@@ -980,23 +1003,21 @@ def one_class_per_member(claims: Claims, members: Mapping[str, Sequence[str]]) -
 
 @rule
 def text_layer_is_shifted(raw: Claim, read: Claim) -> Finding:
-    """Digits of a garbled text layer are one code point off, and give the number that is read."""
+    """A text layer holds the number that is read, or holds it one code point off."""
     digits = re.findall(r"\d+", str(raw.printed))
     moved = ["".join(chr(ord(d) - 1) for d in g) for g in digits]
     number = re.sub(r"\D", "", str(read.printed))
-    superscript = digits[-1][-1] if len(digits) > 1 and len(digits[-1]) > 2 else ""
-    tail = moved[-1][:-1] + superscript if superscript else moved[-1]
-    text = f"text layer {raw.printed}: {digits[0]} - 1 each = {moved[0]}"
-    if superscript:
-        text += f", {digits[-1]} = {tail[:-1]} with superscript {superscript}"
+    text = f"text layer {raw.printed}; read as {read.printed}"
+    if digits[0] != number:
+        fits = "which is" if moved[0] == number else "which is not"
+        text += f"; {digits[0]} less one code point a digit = {moved[0]}, {fits} the number read"
+        if len(digits[-1]) > 2:  # the font leaves a superscript alone
+            text += f", and {digits[-1]} = {moved[-1][:-1]} with superscript {digits[-1][-1]}"
+    recomputed = {}
+    if moved[0] == number:
+        recomputed = {read.id: recount("threshold", float(number), "text layer, one point back")}
     return Finding(
-        "text-layer-is-shifted",
-        ids(raw, read),
-        f"{text}; read as {read.printed}",
-        digits[0] != number,
-        recomputed={
-            read.id: recount("threshold", float(moved[0]), "text layer, one code point back")
-        },
+        "text-layer-is-shifted", ids(raw, read), text, digits[0] != number, recomputed=recomputed
     )
 
 
@@ -1021,7 +1042,8 @@ def has_a_source(claim: Claim, comparable: Claims) -> Finding:
     return Finding(
         "has-a-source",
         ids(claim, comparable),
-        f"{placed(claim)}, no source named; compare {'; '.join(near)}",
+        f"{placed(claim)}, {'in ' + claim.locator if sourced else 'no source named'}"
+        + (f"; compare {'; '.join(near)}" if near else ""),
         not sourced,
     )
 
@@ -1048,8 +1070,9 @@ def reference_names_subject(
 @rule
 def references_differ(references: pd.DataFrame, source: str) -> Finding:
     """No paper stands twice in a list of references."""
+    references = references.reset_index(drop=True)
     key = references[["journal", "year", "volume", "page"]].astype(str).agg("|".join, axis=1)
-    twice = references[key.duplicated(keep=False)].assign(key=key)
+    twice = references.assign(key=key)[key.duplicated(keep=False)]
     pairs = [
         f"{' and '.join(map(str, g['number']))}: {g['first_author'].iloc[0]}, "
         f"{g['journal'].iloc[0]} {g['year'].iloc[0]};{g['volume'].iloc[0]}:{g['page'].iloc[0]}"
@@ -1081,25 +1104,24 @@ def clone_size_fits(
     (k1, k2), (n1, n2), (b1, b2) = fit.k, fit.n, fit.lower
     m = value(sites)
     depth_fits = n1 / m <= 1.1 * value(depth) and n2 / m >= 0.9 * value(depth)
-    middle = fit.table.iloc[len(fit.table) // 2]
-    n = int((middle["n_low"] + middle["n_high"]) // 2)
-    tail = float(np.exp(log_upper_tail(int(middle["k"]), n, value(error))))
+    # Without room for the error rate the P value comes out as printed: an example for the rest.
+    exact = clone_sizes(str(fraction.printed), str(upper.printed), str(p.printed), value(error))
+    example = exact.table.iloc[len(exact.table) // 2]
+    k, n = int(example["k"]), int(example["n_low"])
+    tail = float(np.exp(log_upper_tail(k, n, value(error))))
     how = "binomial, pairs of reads that fit the other printed values"
     return Finding(
         "clone-size-fits",
         ids(fraction, lower, upper, p, error, sites, depth),
         f"{fraction.printed}, upper bound {upper.printed}, P {p.printed} and error {error.printed} "
-        "allow "
-        f"k = {k1} to {k2} of N = {n1:,} to {n2:,} reads ({n1 / m:.0f} to {n2 / m:.0f} per site, "
-        f"printed {depth.printed}), whose exact lower bound is {b1:.5f} to {b2:.5f}; printed "
+        f"allow k = {k1} to {k2} of N = {n1:,} to {n2:,} reads ({n1 / m:.0f} to {n2 / m:.0f} per "
+        f"site, printed {depth.printed}), whose exact lower bound is {b1:.5f} to {b2:.5f}; printed "
         f"{lower.printed}",
         not (b1 - half_unit(lower) <= value(lower) <= b2 + half_unit(lower)) or not depth_fits,
         recomputed={
             lower.id: recount("mean", (b1 + b2) / 2, how, ci_low=b1, ci_high=b2),
-            upper.id: recount(
-                "mean", special.betaincinv(middle["k"] + 1, n - middle["k"], 0.975), how
-            ),
-            fraction.id: recount("mean", middle["k"] / n, how, n=n, n_events=int(middle["k"])),
+            upper.id: recount("mean", special.betaincinv(k + 1, n - k, 0.975), how),
+            fraction.id: recount("mean", k / n, how, n=n, n_events=k),
             p.id: recount("p-value", tail, how, p_value=tail),
             depth.id: recount("mean", n / m, how, ci_low=n1 / m, ci_high=n2 / m),
         },

@@ -181,6 +181,7 @@ def judge(
     *,
     misprint: str | None = None,
     label: str | None = None,
+    note: str = "",
     other_patients: bool = False,
 ) -> Verdict:
     """Return the verdict on `claim` that `estimate` gives.
@@ -196,6 +197,8 @@ def judge(
     label : str, optional
         Why a number that may be right cannot stand as it is printed: its time, endpoint or unit is
         contradicted. The verdict on the same data is then ``misprint`` even where digits agree.
+    note : str
+        Added to the reason, whatever the verdict.
     other_patients : bool
         The estimate is of tier ``published`` but from other patients than the claim's, as a
         pooled effect of several papers is: intervals are compared instead of printed digits.
@@ -223,6 +226,7 @@ def judge(
     else:
         rule = RULES.get(claim.kind, other_value)
         word, reason = rule(claim, estimate)
+    reason = f"{reason} {note}".strip()
     return Verdict(claim.id, word, claim.shown, in_words(estimate), estimate.tier, reason)
 
 

@@ -29,6 +29,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
         from ballbook.cohort import InvalidCohort
+        from ballbook.contradictions import InvalidAudit
         from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
         from ballbook.parameters import InvalidParameters
         from ballbook.recorded import NotKept
@@ -40,6 +41,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             InvalidParameters,
             InvalidCohort,
             InvalidClaims,
+            InvalidAudit,
             NotEmpty,
             UnreadableLedger,
         )
@@ -440,6 +442,26 @@ def ledger_diff(a: Path, b: Path) -> None:
         click.echo(str(change))
     click.echo(f"{len(changes) or 'no'} difference{'' if len(changes) == 1 else 's'}")
     sys.exit(FAILED if changes else 0)
+
+
+@main.command()
+@click.option("--format", "form", type=click.Choice(["md", "csv", "json"]), default="md")
+@click.option("--all", "everything", is_flag=True, help="Also what adds up.")
+@explained
+def audit(form: str, everything: bool) -> None:
+    """Print what contradicts itself in the papers, with its arithmetic."""
+    from ballbook import contradictions
+
+    frame = contradictions.as_table(contradictions.run())
+    if not everything:
+        frame = frame[frame["severity"] != "ok"]
+    if form == "json":
+        click.echo(frame.to_json(orient="records", indent=1))
+    elif form == "csv":
+        click.echo(frame.to_csv(index=False), nl=False)
+    else:
+        columns = ["number", "severity", "arithmetic", "reading", "settles"]
+        click.echo(frame[columns].to_markdown(index=False))
 
 
 if __name__ == "__main__":

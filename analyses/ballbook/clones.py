@@ -82,14 +82,12 @@ def clone_sizes(
     for k in range(2, largest + 1):
         first, last = math.ceil(k / v_high), math.floor(k / v_low)
         # With more reads the upper bound falls and the tail grows: what fits is one stretch.
-        low = max(
-            _first(partial(_bound_at_most, k, u_high), first, last),
-            _first(partial(_tail_at_least, k, strong, p_low), first, last),
-        )
-        high = min(
-            _first(partial(_bound_at_most, k, u_low), first, last),
-            _first(partial(_tail_at_least, k, weak, p_high), first, last),
-        )
+        low = _first(partial(_bound_at_most, k, u_high), first, last)
+        high = _first(partial(_bound_at_most, k, u_low), first, last)
+        if low >= high:
+            continue
+        low = _first(partial(_tail_at_least, k, strong, p_low), low, high - 1)
+        high = _first(partial(_tail_at_least, k, weak, p_high), low, high - 1)
         if low < high:
             bounds = special.betaincinv(k, np.array([high - 1, low]) - k + 1, 0.025)
             rows.append((k, low, high - 1, float(bounds[0]), float(bounds[1])))

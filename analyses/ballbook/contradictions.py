@@ -19,8 +19,9 @@ import yaml
 from ballbook import audit, claims, datasets, paths
 from ballbook.audit import RULES, SEVERITIES, Finding, Severity
 from ballbook.claims import PRINTED, Claim
+from ballbook.results import Estimate
 
-TOLD = ("number", "rule", "severity", "reading", "settles", "slip")
+TOLD = ("number", "rule", "severity", "reading", "settles", "slip", "reference")
 
 
 class InvalidAudit(ValueError):
@@ -82,11 +83,14 @@ def one(check: Mapping[str, Any], known: Mapping[str, Claim]) -> Finding:
     """Return the finding of one declared comparison."""
     arguments = {k: resolve(v, known) for k, v in check.items() if k not in TOLD}
     finding = RULES[check["rule"]](**arguments)
+    # A paper's own number is not judged by those who quote it.
+    judged = {i: e for i, e in finding.recomputed.items() if i not in check.get("reference", ())}
     silent: Severity = "open" if finding.undecided else "ok"
     severity: Severity = check["severity"] if finding.fired else silent
     return replace(
         finding,
         number=str(check["number"]),
+        recomputed=judged,
         severity=severity,
         reading=check.get("reading", ""),
         settles=check.get("settles", ""),
@@ -116,7 +120,14 @@ def resolve(value: Any, known: Mapping[str, Claim]) -> Any:
         return claim
     number = claim.n if part == "n" else audit.count(claim)
     return replace(
-        claim, kind="count", printed=str(number), value=number, unit=None, n=None, n_events=None
+        claim,
+        id=value,
+        kind="count",
+        printed=str(number),
+        value=number,
+        unit=None,
+        n=None,
+        n_events=None,
     )
 
 
@@ -164,9 +175,10 @@ def group(members: Sequence[Claim]) -> Iterable[Finding]:
         if same_end and ta is not None and tb is not None and ta != tb:
             early, late = (a, b) if ta < tb else (b, a)
             yield RULES["survival-never-rises"](early, late)
-        if {audit.endpoint(a), audit.endpoint(b)} == {"EFS", "OS"} and ta == tb:
+        if {audit.endpoint(a), audit.endpoint(b)} == {"EFS", "OS"}:
             free, alive = (a, b) if audit.endpoint(a) == "EFS" else (b, a)
-            yield RULES["overall-at-least-event-free"](free, alive)
+            if (audit.years(alive) or 0) <= (audit.years(free) or 0):
+                yield RULES["overall-at-least-event-free"](free, alive)
 
 
 def has_interval(claim: Claim) -> bool:
@@ -199,6 +211,33 @@ SINGLE: dict[str, Callable[[Claim], bool]] = {
     "unit-fits-quantity": lambda c: "cumulative incidence" in c.statement.lower(),
     "accession-is-what-it-is-called": lambda c: (c.printed or "").startswith("EGA"),
 }
+
+
+# ----------------------------------------------------------------------------------- for verdicts
+
+
+def recomputed(claim: Claim, findings: Sequence[Finding]) -> tuple[Estimate, Finding] | None:
+    """Return the number that other print gives for a claim, and the finding it comes from.
+
+    A finding that calls the claim a slip goes first, then one that adds up. Where rounded
+    numbers leave a range that holds what is printed, the printed value is returned with that range.
+    """
+    giving = [f for f in findings if claim.id in f.recomputed]
+    if not giving:
+        return None
+    giving.sort(key=lambda f: (claim.id not in f.slip, f.fired))
+    finding = giving[0]
+    estimate = finding.recomputed[claim.id]
+    low, high = estimate.ci_low, estimate.ci_high
+    inside = claim.value is not None and low is not None and high is not None
+    if inside and low <= claim.value <= high:  # type: ignore[operator]
+        estimate = replace(estimate, value=claim.value)
+    return estimate, finding
+
+
+def about(claim: Claim, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that compare a claim."""
+    return [f for f in findings if claim.id in f.claims]
 
 
 # --------------------------------------------------------------------------------------- summaries

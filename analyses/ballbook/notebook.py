@@ -281,17 +281,19 @@ class Page:
         *,
         misprint: str | None = None,
         label: str | None = None,
+        note: str = "",
         other_patients: bool = False,
     ) -> Verdict:
         """Judge a claim by a recorded estimate, keep the verdict, and return it.
 
-        `misprint`, `label` and `other_patients` as in `claims.judge`.
+        `misprint`, `label`, `note` and `other_patients` as in `claims.judge`.
         """
         verdict = claims.judge(
             self._claim(claim),
             self.estimates_by_id[estimate],
             misprint=misprint,
             label=label,
+            note=note,
             other_patients=other_patients,
         )
         return self._keep(verdict)

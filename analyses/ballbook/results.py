@@ -160,7 +160,9 @@ def format_number(value: float | None, digits: int = 3) -> str:
     if 0 < abs(value) < 1e-3:
         return f"{value:.{digits - 1}e}"
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
-    return f"{value:.{min(decimals, digits)}f}"
+    # Three decimals for most; below 0.01 they would leave one figure.
+    most = digits if abs(value) >= 0.01 or not value else digits + 2
+    return f"{value:.{min(decimals, most)}f}"
 
 
 def format_estimate(e: Estimate) -> str:
