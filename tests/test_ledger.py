@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ballbook import analyses, claims, cli, ledger, ledger_page
+from ballbook import analyses, claims, cli, ledger, ledger_page, paths
 from ballbook.claims import Claim
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +74,8 @@ def frame() -> pd.DataFrame:
         ([claim("a")], results(verdict("a"), verdict("a")), "a is judged twice"),
         ([claim("a")], results(verdict("a"), verdict("z")), "a verdict on z, which is no claim"),
         ([claim("a")], results(verdict("a"), slug="maturity-age"), f"a belongs to '{SLUG}'"),
+        ([claim("a", analysis="unwritten")], results(), "unwritten: no such analysis"),
+        ([claim("a", analysis=None)], results(), "no such analysis"),
         ([claim("a")], {SLUG: None}, f"{SLUG}: never run"),
         ([claim("a", "method")], results(verdict("a")), "a is a method and takes no verdict"),
         ([claim("a", printed="76", value=76.0)], results(verdict("a")), "judged as '75', now '76'"),
@@ -152,6 +154,28 @@ def test_one_analysis_can_be_recorded_alone(frame: pd.DataFrame, record: Path) -
     ledger.keep(moved, [SLUG])
     assert ledger.read(record)["a"]["verdict"] == "differs"
     assert record.read_text(encoding="utf8").splitlines()[0] == "id,analysis,verdict,tier"
+
+
+def test_the_render_checks_before_it_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ballbook import build
+
+    def refuse(frame: pd.DataFrame) -> None:
+        raise ledger.ChangedLedger("changed")
+
+    monkeypatch.setattr(ledger, "ledger", lambda: None)
+    monkeypatch.setattr(ledger, "check_recorded", refuse)
+    monkeypatch.setattr(build, "stage_page", lambda *args: pytest.fail("staged before the check"))
+    done = CliRunner().invoke(cli.main, ["render"])
+    assert (done.exit_code, "changed" in done.output) == (1, True)
+
+
+def test_the_recorded_ledger_is_that_of_the_recorded_runs() -> None:
+    assert (
+        ledger.differences(
+            ledger.read(ledger.recorded_file()), ledger.read(paths.data() / "recorded")
+        )
+        == []
+    )
 
 
 # Two ledgers

@@ -84,6 +84,7 @@ def render() -> Path:
         Where claims and verdicts do not match, or are not the recorded ones.
     """
     frame = ledger.ledger()
+    ledger.check_recorded(frame)
     source = paths.build() / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(paths.book(), source, ignore=shutil.ignore_patterns("__pycache__"))

@@ -107,7 +107,9 @@ def collect(
         given = found.get(claim.id, {})
         if claim.kind not in claims.WITHOUT_VERDICT and not given:
             slug = claim.analysis or "(none)"
-            if results.get(slug):
+            if slug not in results:
+                problems.append(f"{slug}: no such analysis, and {claim.id} is to be judged there")
+            elif results[slug]:
                 problems.append(f"{slug}: {claim.id} has no verdict")
         row = claims.as_row(claim)
         row["tier_needed"] = row.pop("tier")
