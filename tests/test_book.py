@@ -317,3 +317,16 @@ def test_a_table_can_be_filtered(page: Any) -> None:
     page.set_content(one_table(["AFF1", "MLLT1", "MLLT3"], "bb-sortable bb-filter"))
     page.locator(".bb-filter-box").fill("mllt")
     assert [t for t in page.locator("tbody tr:visible").all_inner_texts()] == ["MLLT1", "MLLT3"]
+
+
+def test_a_wide_figure_can_be_seen_whole_on_a_phone(browser: Any, built_book: Path) -> None:
+    context = browser.new_context(viewport={"width": 375, "height": 812})
+    tab = context.new_page()
+    tab.goto((built_book / FINDINGS[0]).as_uri())
+    button = tab.locator("figure .bb-whole").first
+    box = tab.locator("figure:has(.bb-whole) .bb-scroll").first
+    assert box.evaluate("e => e.scrollWidth > e.clientWidth + 1")
+    button.click()
+    assert box.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    assert button.get_attribute("aria-pressed") == "true"
+    context.close()

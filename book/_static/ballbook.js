@@ -153,11 +153,32 @@
     }
   };
 
+  // On a phone a figure is read in parts; a button shows it whole, small.
+  const whole = (figure) => {
+    const box = figure.querySelector(".bb-scroll");
+    const links = figure.querySelector(".bb-downloads");
+    if (!box || !links || box.scrollWidth <= box.clientWidth + 1) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "bb-whole";
+    const say = (fitted) => {
+      button.textContent = fitted ? "Full size" : "Whole figure";
+      button.setAttribute("aria-pressed", String(fitted));
+    };
+    button.addEventListener("click", () => {
+      say(figure.classList.toggle("bb-fitted"));
+      reachable();
+    });
+    say(false);
+    links.prepend(button);
+  };
+
   const start = () => {
     document.querySelectorAll(".bb-answer table, .bb-board table").forEach(label);
     document.querySelectorAll("table.bb-sortable").forEach(sortable);
     document.querySelectorAll("table.bb-filter").forEach(filterable);
     document.querySelectorAll(".bb-ledger").forEach(ledger);
+    document.querySelectorAll(".bb-figure").forEach(whole);
     reachable();
     for (const box of document.querySelectorAll(".bb-scroll")) box.addEventListener("scroll", () => fade(box));
     addEventListener("resize", reachable);
