@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ballbook import claims, datasets, ikzf1
+from ballbook import claims, datasets, ikzf1, needs, run
 from ballbook.cohort import Cohort
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,12 +101,13 @@ def test_pools_equal_metafor(
     arms: pd.DataFrame, reports: pd.DataFrame, r: Any, endpoint: str
 ) -> None:
     table, expected = main(arms, reports, endpoint), r["pools"][endpoint]
-    fit = ikzf1.cautious_pool(table)
+    fit = ikzf1.pool_for_verdict(table)
     found = (fit.pooled.value, fit.pooled.ci_low, fit.pooled.ci_high, fit.q.p_value)
     assert len(table) == expected["k"]
     assert found == pytest.approx([expected[k] for k in ("value", "low", "high", "q_p")], rel=1e-6)
     assert fit.tau2.value == pytest.approx(expected["tau2"], rel=1e-5, abs=1e-9)
     assert fit.prediction_interval.ci_high == pytest.approx(expected["prediction_high"], rel=1e-6)
+    assert ("Hartung-Knapp t" in fit.method) == (expected["test"] == "knha")
 
 
 def test_effects_by_hand(arms: pd.DataFrame) -> None:
@@ -163,29 +164,33 @@ def test_null_reports_enter_with_the_greatest_precision(
     table = main(arms, reports, "EFS")
     nulls = [("a", *sharpest), ("b", *ikzf1.sharpest_null(36, 23))]
     extra = pd.DataFrame(nulls, columns=["label", "log_hr", "std_error"])
-    fit = ikzf1.cautious_pool(pd.concat([table, extra], ignore_index=True))
+    fit = ikzf1.pool_for_verdict(pd.concat([table, extra], ignore_index=True))
     assert fit.pooled.value == pytest.approx(r["pools"]["EFS_with_nulls"]["value"], rel=1e-6)
     assert fit.pooled.ci_low == pytest.approx(r["pools"]["EFS_with_nulls"]["low"], rel=1e-6)
     with pytest.raises(ValueError, match="both need patients"):
         ikzf1.sharpest_null(0, 10)
 
 
-def test_the_wider_interval_is_shown() -> None:
+def test_the_wider_interval_judges_and_both_are_printed() -> None:
     def table(*log_hr: float) -> pd.DataFrame:
         return pd.DataFrame(
             {"label": range(len(log_hr)), "log_hr": log_hr, "std_error": 0.4, "n_deleted": 1,
              "n_wild_type": 1}
         )  # fmt: skip
 
-    assert "normal" in ikzf1.cautious_pool(table(0.7, 0.71, 0.72)).method
-    assert "Hartung" in ikzf1.cautious_pool(table(-0.5, 0.7, 1.9)).method
-    assert "normal" in ikzf1.cautious_pool(table(-0.5, 1.9)).method
+    found = ikzf1.both_intervals(
+        {"agree": table(0.7, 0.71, 0.72), "apart": table(-0.5, 0.7, 1.9), "two": table(-0.5, 1.9)}
+    )
+    assert list(found["judged_by"]) == ["normal", "Hartung-Knapp", "Hartung-Knapp"]
+    assert list(found["cohorts"]) == [3, 3, 2]
+    normal, adjusted = (found[f"{n}_high"] for n in ("normal", "hartung_knapp"))
+    assert list(normal > adjusted) == [True, False, False]
 
 
 def test_leaving_one_out_is_the_pool_of_the_rest(arms: pd.DataFrame, reports: pd.DataFrame) -> None:
     table = main(arms, reports, "EFS")
     out = ikzf1.leave_one_out(table)
-    rest = ikzf1.pool(table.drop(index=4))
+    rest = ikzf1.pool_for_verdict(table.drop(index=4))
     assert list(out["without"]) == list(table["label"])
     assert out["value"].iloc[4] == rest.pooled.value
 
@@ -194,12 +199,14 @@ def test_forest_rows_carry_weights_pool_and_counts(
     arms: pd.DataFrame, reports: pd.DataFrame
 ) -> None:
     table = main(arms, reports, "EFS")
-    fit = ikzf1.cautious_pool(table)
+    fit = ikzf1.pool_for_verdict(table)
     rows = ikzf1.forest_rows(table, fit, heading="In the pool")
     assert list(rows["kind"]) == ["heading", *["study"] * 5, "pooled", "prediction"]
     assert rows["weight"].sum() == pytest.approx(1.0)
     assert rows["note"].iloc[1] == "62 v 323" and rows["note"].iloc[2] == "? v ?"
     assert rows["value"].iloc[6] == fit.pooled.value
+    two = ikzf1.forest_rows(table[:2], ikzf1.pool_for_verdict(table[:2]))
+    assert list(two["kind"]) == ["study", "study", "pooled"]
 
 
 # ------------------------------------------------------------------------------ the band
@@ -267,9 +274,11 @@ def test_own_cohort_gives_a_ratio_and_curves() -> None:
 @pytest.mark.parametrize(
     ("mine", "why"),
     [
-        (cohort(4, 60), "a group has fewer than 5 patients"),
-        (cohort(0, 60), "a group has fewer than 5 patients"),
-        (cohort(6, 60), "fewer than 5 events in a group"),
+        (cohort(4, 60), "withheld: fewer than 5 patients in a group"),
+        (cohort(0, 60), "withheld: fewer than 5 patients in a group"),
+        (cohort(60, 4), "withheld: fewer than 5 patients in a group"),
+        (cohort(6, 60), "withheld: fewer than 5 events in a group"),
+        (cohort(60, 60, events=False), "withheld: fewer than 5 events in a group"),
     ],
 )
 def test_small_counts_of_an_own_cohort_stay_hidden(mine: Cohort, why: str) -> None:
@@ -283,15 +292,25 @@ def test_a_small_count_left_out_stays_hidden() -> None:
     assert [s[1] for s in found.steps] == [80]
 
 
-def test_no_events_at_all_and_wrong_columns() -> None:
-    none = ikzf1.outcome_by_deletion(cohort(20, 60, events=False), "EFS", 5)
+def test_a_cohort_without_events_or_without_a_group_says_so() -> None:
+    none = ikzf1.outcome_by_deletion(cohort(20, 60, events=False), "EFS")
     assert none.hazard_ratio.value is None and none.hazard_ratio.reason == "no events"
+    single = ikzf1.outcome_by_deletion(cohort(0, 60), "EFS")
+    assert single.hazard_ratio.reason == "one of the two groups has no patients"
+
+
+def test_what_a_cohort_lacks_is_not_given() -> None:
     mine = cohort(20, 60)
-    with pytest.raises(KeyError, match="no endpoint 'OS'"):
-        ikzf1.outcome_by_deletion(mine, "OS")
     bare = Cohort("b", "B", "yours", mine.patients.drop(columns="ikzf1"), mine.outcomes)
-    with pytest.raises(KeyError, match="no column ikzf1; it has patient_id"):
-        ikzf1.outcome_by_deletion(bare, "EFS")
+    untimed = Cohort("u", "U", "yours", mine.patients, None)
+    for lacking, endpoint, reason in (
+        (bare, "EFS", "not given: IKZF1 status (column ikzf1)"),
+        (mine, "OS", "not given: OS; the file has EFS"),
+        (untimed, "EFS", "not given: EFS"),
+    ):
+        found = ikzf1.outcome_by_deletion(lacking, endpoint, 5)
+        assert found.hazard_ratio.value is None and found.hazard_ratio.reason == reason
+        assert not found.curves and found.steps == [("patients in the file", 80)]
 
 
 # ------------------------------------------------------------------------------ the page
@@ -321,6 +340,8 @@ def test_the_page_equals_r(results: dict[str, Any], r: Any) -> None:
         "os-hr": r["pools"]["OS"],
         "cir-hr": r["pools"]["CIR"],
         "efs-hr-with-nulls": r["pools"]["EFS_with_nulls"],
+        "ph-children-dfs-hr": r["pools"]["ph_children"],
+        "ph-adults-dfs-hr": r["pools"]["ph_adults"],
         "target-hr": r["target"]["crude"],
         "target-hr-sampling": r["target"]["sampling"],
         "target-hr-adjusted": r["target"]["adjusted"],
@@ -349,12 +370,12 @@ def test_the_page_equals_r(results: dict[str, Any], r: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_look_is_confirmed(results: dict[str, Any]) -> None:
+def test_the_printed_figures_of_the_open_data(results: dict[str, Any]) -> None:
     found = {e["id"]: e for e in results["estimates"]}
     assert (found["target-efs-loss"]["n"], found["target-hr"]["n"]) == (28, 588)
     shown = {
         "target-efs-loss": "0.42", "target-efs-intact": "0.74", "target-hr": "2.75",
-        "target-hr-adjusted-file-age": "2.07",
+        "target-hr-adjusted-file-age": "2.09",
     }  # fmt: skip
     assert {id: f"{found[id]['value']:.2f}" for id in shown} == shown
     assert f"{found['ccri-relapse-or']['p_value']:.3f}" == "0.012"
@@ -371,9 +392,12 @@ def test_every_claim_has_its_verdict_and_the_surrogate_its_name(results: dict[st
     words = {v["claim"]: v["verdict"] for v in results["verdicts"]}
     assert words["ukall14-null-efs"] == "not-testable"
     assert words["sri-mrd-or"] == "underpowered"
+    assert words["pal-cir-not-marked"] == words["sri-efs-hr"] == "not-testable"
+    assert words["dfc-efs-p"] == "reproduced"
     target = [e for e in results["estimates"] if e["id"].startswith("target-")]
     assert target and not any("IKZF1" in e["label"] for e in target)
     assert "surrogate" in results["summary"] and "UKALL14" in results["summary"]
+    assert len(results["summary"].split()) <= 45 and len(results["certainty"].split()) <= 30
 
 
 @pytest.mark.slow
@@ -421,3 +445,36 @@ def test_an_own_cohort_stands_beside_the_forest(results: dict[str, Any], tmp_pat
         if written.is_file() and written.suffix != ".png":
             assert not re.search("SECRET-", written.read_text(encoding="utf8")), written.name
     assert not (out / "figures" / "km-own.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", ["ikzf1", "efs_months"])
+def test_a_cohort_that_lacks_something_still_gets_its_page(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    """The command refuses such a cohort at once; the notebook itself must bear it too."""
+    table = pd.DataFrame(
+        {"patient_id": [f"p{i}" for i in range(40)], "ikzf1": ["del", "wt"] * 20,
+         "efs_months": np.arange(40) + 1.0, "efs_event": [0, 0, 1, 1] * 10}
+    )  # fmt: skip
+    paired = {"efs_months": ["efs_months", "efs_event"]}.get(without, [without])
+    table.drop(columns=paired).to_csv(tmp_path / "cohort.csv", index=False)
+    monkeypatch.setattr(needs, "require", lambda *_: None)
+    out = run.run(SLUG, parameters={"cohort": str(tmp_path / "cohort.csv")}, out=tmp_path / "run")
+    content = json.loads((out / "results.json").read_text(encoding="utf8"))
+    own = next(e for e in content["estimates"] if e["id"] == "own-hr")
+    assert own["value"] is None and own["reason"].startswith("not given: ")
+    assert "not given" in content["summary"]
+    verdicts = [v["verdict"] for v in content["verdicts"] if v["tier"] == "yours"]
+    assert verdicts == ["not-testable", "not-testable"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [{"horizon_years": -5}, {"mrd_floor": 0}])
+def test_a_parameter_out_of_range_is_refused_by_name(
+    given: dict[str, float], tmp_path: Path
+) -> None:
+    name = next(iter(given))
+    with pytest.raises(Exception, match=f"{name}: got .*, expected a"):
+        run.run(SLUG, parameters=given, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

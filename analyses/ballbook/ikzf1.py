@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ballbook import disclosure
 from ballbook.cohort import Cohort
 from ballbook.cox import cox, firth_cox
 from ballbook.meta_analysis import (
@@ -33,6 +34,7 @@ from ballbook.meta_analysis import (
     log_hr_from_ci,
     log_hr_from_p,
     log_hr_from_survival_at,
+    pooled_for_verdict,
     random_effects,
 )
 from ballbook.results import Estimate, not_estimable
@@ -213,42 +215,58 @@ def pool(
         ``log_hr``, ``std_error``, ``label``; the number of patients is the sum of the groups where
         both are known for every study.
     """
+    return random_effects(**_inputs(effects), method=method, knapp_hartung=knapp_hartung)
+
+
+def _inputs(effects: pd.DataFrame) -> dict[str, Any]:
     sizes = effects[["n_deleted", "n_wild_type"]].to_numpy(dtype=float)
-    n = int(sizes.sum()) if np.isfinite(sizes).all() else None
-    return random_effects(
-        effects["log_hr"].to_numpy(float),
-        effects["std_error"].to_numpy(float),
-        list(effects["label"]),
-        method=method,
-        knapp_hartung=knapp_hartung,
-        n=n,
-    )
+    return {
+        "effects": effects["log_hr"].to_numpy(float),
+        "std_errors": effects["std_error"].to_numpy(float),
+        "labels": list(effects["label"]),
+        "n": int(sizes.sum()) if np.isfinite(sizes).all() else None,
+    }
 
 
-def cautious_pool(effects: pd.DataFrame) -> MetaAnalysis:
-    """Return the REML pool with an interval that few studies can bear.
+def pool_for_verdict(effects: pd.DataFrame) -> MetaAnalysis:
+    """Return the pool of rows of `study_effects` with the interval that judges claims."""
+    return pooled_for_verdict(**_inputs(effects))
 
-    From three studies on, the wider of the Hartung-Knapp and the normal interval: where studies
-    agree better than their errors allow, the former is the narrower, which nobody should believe
-    (Roever, Knapp, Friede, BMC Med Res Methodol 2015;15:99). With two, the normal interval: a t
-    interval on one degree of freedom is wide beyond use.
+
+def both_intervals(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return each pool with its normal and its Hartung-Knapp interval, and which is the wider.
+
+    Returns
+    -------
+    DataFrame
+        ``pool, cohorts, value, normal_low, normal_high, hartung_knapp_low, hartung_knapp_high,
+        judged_by``, in the order of `sets`.
     """
-    adjusted, normal = pool(effects), pool(effects, knapp_hartung=False)
-    if len(effects) < 3:
-        return normal
-    return adjusted if _log_width(adjusted) >= _log_width(normal) else normal
-
-
-def _log_width(fit: MetaAnalysis) -> float:
-    assert fit.pooled.ci_low is not None and fit.pooled.ci_high is not None
-    return math.log(fit.pooled.ci_high / fit.pooled.ci_low)
+    rows = []
+    for name, effects in sets.items():
+        normal = pool(effects, knapp_hartung=False).pooled
+        adjusted = pool(effects).pooled
+        judged = pool_for_verdict(effects).pooled
+        rows.append(
+            {
+                "pool": name,
+                "cohorts": len(effects),
+                "value": normal.value,
+                "normal_low": normal.ci_low,
+                "normal_high": normal.ci_high,
+                "hartung_knapp_low": adjusted.ci_low,
+                "hartung_knapp_high": adjusted.ci_high,
+                "judged_by": "normal" if judged.ci_low == normal.ci_low else "Hartung-Knapp",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def leave_one_out(effects: pd.DataFrame) -> pd.DataFrame:
     """Return the pooled effect without each study in turn: ``without, value, ci_low, ci_high``."""
     rows = []
     for i in range(len(effects)):
-        pooled = pool(effects.drop(index=effects.index[i])).pooled
+        pooled = pool_for_verdict(effects.drop(index=effects.index[i])).pooled
         rows.append((effects["label"].iloc[i], pooled.value, pooled.ci_low, pooled.ci_high))
     return pd.DataFrame(rows, columns=["without", "value", "ci_low", "ci_high"])
 
@@ -387,6 +405,8 @@ def forest_rows(
             (f"Pooled, {len(rows)} cohorts", "pooled", fit.pooled),
             ("Expected in a new cohort", "prediction", fit.prediction_interval),
         ):
+            if e.value is None:
+                continue
             row = {"value": e.value, "ci_low": e.ci_low, "ci_high": e.ci_high}
             parts.append(pd.DataFrame([{"label": label, "kind": what, **row}]))
     return pd.concat(parts, ignore_index=True)
@@ -406,8 +426,9 @@ class OutcomeByDeletion:
     curves : dict
         Kaplan-Meier curves; empty where a group is too small to be shown.
     hazard_ratio : Estimate
-        Deleted against not deleted; without a value, and with the reason, where a group or its
-        number of events is below the smallest count that may be shown.
+        Deleted against not deleted; without a value, and with the reason, where the cohort lacks
+        what is needed, or a group or its number of events is below the smallest count that may be
+        shown.
     note : str
         What a reader should know of the numbers.
     """
@@ -430,16 +451,24 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
         ``patients`` with ``ikzf1`` (``del`` or ``wt``), and outcomes.
     endpoint : str
     min_count : int
-        No group, and no number of events in a group, below this is shown or can be worked out.
+        No group, and no number of events in a group, below this is shown or can be worked out
+        (see `ballbook.disclosure`).
 
-    Raises
-    ------
-    KeyError
-        Where the cohort has no such endpoint or no ``ikzf1``, saying what it has.
+    Notes
+    -----
+    A cohort without ``ikzf1`` or without the endpoint is answered with "not given".
     """
+
+    def nothing(reason: str, steps: list[tuple[Any, ...]]) -> OutcomeByDeletion:
+        return OutcomeByDeletion(steps, {}, not_estimable("hazard-ratio", reason), f"{reason}.")
+
+    whole: list[tuple[Any, ...]] = [("patients in the file", cohort.n)]
     if "ikzf1" not in cohort.patients:
-        known = ", ".join(map(str, cohort.patients.columns))
-        raise KeyError(f"{cohort.id} has no column ikzf1; it has {known}")
+        return nothing("not given: IKZF1 status (column ikzf1)", whole)
+    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
+    if endpoint not in given:
+        found = f"; the file has {', '.join(given)}" if given else ""
+        return nothing(f"not given: {endpoint}{found}", whole)
     timed = cohort.endpoint(endpoint)
     table = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
     steps: list[tuple[Any, ...]] = [
@@ -450,22 +479,21 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
     left = [a[1] - b[1] for a, b in pairwise(steps)]
     if any(0 < n < min_count for n in left):
         steps = [(f"with {endpoint} and IKZF1 status", len(table))]
-    group = table["ikzf1"].map({"del": "IKZF1 deleted", "wt": "not deleted"})
-    sizes = group.value_counts()
-    events = table.groupby(group)["event"].sum()
     names = ["not deleted", "IKZF1 deleted"]
-    least = max(min_count, 1)
-    if any(sizes.get(g, 0) < least for g in names):
-        reason = f"a group has fewer than {least} patients"
-        return OutcomeByDeletion(steps, {}, not_estimable("hazard-ratio", reason), reason)
+    group = table["ikzf1"].map(dict(zip(("wt", "del"), names, strict=True)))
+    sizes = group.value_counts().reindex(names, fill_value=0)
+    events = table.groupby(group)["event"].sum().reindex(names, fill_value=0)
+    for what, counts in (("patients", sizes), ("events", events)):
+        # Of two groups, the count of one is the complement of the other's.
+        first, both = int(counts.iloc[0]), int(counts.sum())
+        if disclosure.shown_count(first, both, min_count) is None:
+            return nothing(f"withheld: fewer than {min_count} {what} in a group", steps)
+        if what == "patients" and counts.min() == 0:
+            return nothing("one of the two groups has no patients", steps)
     entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
     late = entry if entry is not None and entry.gt(0).any() else None
     curves = kaplan_meier_by(table["time_months"], table["event"], group, entry=late)
     curves = {g: curves[g] for g in names}
-    hidden = [g for g in names if 0 < events[g] < min_count]
-    if hidden:
-        reason = f"fewer than {min_count} events in a group"
-        return OutcomeByDeletion(steps, {}, not_estimable("hazard-ratio", reason), reason)
     exposed = (table["ikzf1"] == "del").astype(float).to_frame("ikzf1")
     ratio = cox(table["time_months"], table["event"], exposed, entry=late).hazard_ratio("ikzf1")
     note = "Unadjusted."

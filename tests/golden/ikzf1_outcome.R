@@ -39,12 +39,19 @@ effect <- function(study, endpoint) {
   }
   c(y = y, se = sqrt(sum(v)))
 }
-pool <- function(e, test) {
-  r <- rma.uni(e[, "y"], sei = e[, "se"], method = "REML", test = test,
-               control = list(threshold = 1e-13, maxiter = 10000))
-  p <- predict(r)
-  list(value = exp(r$b[1]), low = exp(r$ci.lb), high = exp(r$ci.ub), tau2 = r$tau2,
-       q_p = r$QEp, prediction_low = exp(p$pi.lb), prediction_high = exp(p$pi.ub))
+# The wider of the normal and the Hartung-Knapp interval; prediction with t on k - 2 df.
+pool <- function(e) {
+  fits <- lapply(c("z", "knha"), function(test) {
+    rma.uni(e[, "y"], sei = e[, "se"], method = "REML", test = test,
+            control = list(threshold = 1e-13, maxiter = 10000))
+  })
+  r <- fits[[which.max(sapply(fits, function(f) f$ci.ub - f$ci.lb))]]
+  k <- nrow(e)
+  out <- list(value = exp(r$b[1]), low = exp(r$ci.lb), high = exp(r$ci.ub), tau2 = r$tau2,
+              q_p = r$QEp, test = r$test, k = k)
+  if (k < 3) return(out)
+  reach <- qt(0.975, k - 2) * sqrt(r$tau2 + max(sapply(fits, function(f) f$se))^2)
+  c(out, list(prediction_low = exp(r$b[1] - reach), prediction_high = exp(r$b[1] + reach)))
 }
 pools <- list()
 for (endpoint in c("EFS", "DFS", "OS", "CIR")) {
@@ -52,10 +59,14 @@ for (endpoint in c("EFS", "DFS", "OS", "CIR")) {
   e <- t(sapply(studies, effect, endpoint = endpoint))
   # GIMEMA prints medians (10 and 32 months) and P = .02.
   if (endpoint == "DFS") e <- rbind(e, gimema = c(log(32 / 10), log(32 / 10) / qnorm(0.99)))
-  pools[[endpoint]] <- c(pool(e, if (endpoint == "DFS") "z" else "knha"), list(k = nrow(e)))
+  pools[[endpoint]] <- pool(e)
   if (endpoint == "EFS") {
     nulls <- rbind(e, c(0, sqrt(1 / 114 + 1 / 384)), c(0, sqrt(1 / 36 + 1 / 23)))
-    pools$EFS_with_nulls <- pool(nulls, "knha")
+    pools$EFS_with_nulls <- pool(nulls)
+  }
+  if (endpoint == "DFS") {
+    pools$ph_children <- pool(e[c("pre-tki", "esphall"), ])
+    pools$ph_adults <- pool(e[c("d-alba", "fbmtg"), ])
   }
 }
 
@@ -67,7 +78,7 @@ of <- function(column) tapply(s[[column]], s$PATIENT_ID, function(x) {
   paste(sort(unique(unlist(strsplit(x[x != ""], ";")))), collapse = "|")
 })[p$PATIENT_ID]
 p$b <- of("CELL_OF_ORIGIN") %in% c("B-Precursor", "B Cell ALL")
-p$ph <- as.integer(of("BCR_ABL1_STATUS") == "Positive")
+p$ph <- c(Positive = 1L, Negative = 0L)[of("BCR_ABL1_STATUS")]
 p$set <- of("ANALYSIS_COHORT")
 p$set[!p$set %in% c("DISCOVERY", "VALIDATION")] <- "several"
 p$event <- as.integer(!p$FIRST_EVENT %in% c("", "Censored", "None"))
