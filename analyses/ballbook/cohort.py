@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from ballbook import cbioportal
 from ballbook.dictionaries import (
     MISSING,
     UNITS,
@@ -244,6 +245,7 @@ class _Reader:
         }
         self.units = {plain(str(k)): str(v).strip() for k, v in map.get("units", {}).items()}
         self.comma = map.get("decimal") == ","
+        self.study = False
         self.used: set[str] = set()
         self.sheet_of: dict[str, tuple[str, str]] = {}
         self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
@@ -338,7 +340,9 @@ class _Reader:
         self.files[path.name] = hashlib.sha256(content).hexdigest()
         return content
 
-    def delimited(self, file: str, content: bytes, delimiter: str | None) -> _Table | None:
+    def delimited(
+        self, file: str, content: bytes, delimiter: str | None, quoted: bool = True
+    ) -> _Table | None:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as e:
@@ -356,7 +360,11 @@ class _Reader:
         if self.too_large(file, first.count(delimiter) + 1, 1):
             return None
         rows, numbers = [], []
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        lines = io.StringIO(text, newline="")
+        if quoted:
+            reader = csv.reader(lines, delimiter=delimiter)
+        else:
+            reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         try:
             start = 1
             for row in reader:
@@ -399,6 +407,108 @@ class _Reader:
             mend = "put the table on the first sheet, its header in row 1"
             self.wrong(file, "a sheet with a header and a patient", mend=mend)
         return found
+
+    # -- a cBioPortal study
+
+    def clinical(self, path: Path) -> _Table | None:
+        """Return a clinical file of a study with the columns under names that we know."""
+        content = self.content(path)
+        if content is None:
+            return None
+        bare, shown = cbioportal.uncommented(content)
+        table = self.delimited(path.name, bare, "\t", quoted=False)
+        if table is None:
+            return None
+        if "PATIENT_ID" not in map(str.upper, table.header):
+            mend = "see the file formats of cBioPortal"
+            self.wrong(path.name, "a column PATIENT_ID", mend=mend)
+            return None
+        names = cbioportal.our_names(table.header, shown)
+        for i, name in enumerate(table.header):
+            if name in names and plain(name) not in self.columns:
+                table.header[i] = names[name]
+                self.notes.append(f"{path.name}: {name} is read as {names[name]}.")
+                if name.upper() == "AGE_IN_DAYS":
+                    self.units.setdefault("age_years", "days")
+            elif plain(name) in self.columns:
+                self.used.add(plain(name))
+        return table
+
+    def samples(self, path: Path) -> tuple[_Table | None, dict[str, str]]:
+        """Return the sample file of a study with one row a patient, and the patient of a sample."""
+        table = self.clinical(path)
+        if table is None:
+            return None, {}
+        upper = [name.upper() for name in table.header]
+        early = cbioportal.early_samples(table.header, table.rows)
+        first, rows, differing = cbioportal.one_row(early, table.rows, self.missing)
+        patient_of = {}
+        if "SAMPLE_ID" in upper:
+            name = upper.index("SAMPLE_ID")
+            patient_of = {table.rows[i][name]: who for who, found in early.items() for i in found}
+        keep = [i for i, name in enumerate(table.header) if name.upper() != "SAMPLE_ID"]
+        if len(rows) < len(table.rows):
+            words = [table.header[j] for j in differing if upper[j] != "SAMPLE_ID"]
+            self.notes.append(
+                f"{path.name}: {len(table.rows)} samples of {len(rows)} patients; the first sample "
+                f"that is not of a relapse is taken. "
+                f"Those of a patient differ in: "
+                f"{', '.join(words) or 'nothing'}."
+            )
+        collapsed = _Table(
+            path.name,
+            [table.header[i] for i in keep],
+            [[row[i] for i in keep] for row in rows],
+            [table.numbers[i] for i in first],
+        )
+        return collapsed, patient_of
+
+    def copy_number(self, path: Path, patient_of: Mapping[str, str]) -> _Table | None:
+        """Return the discrete copy number of the genes in our dictionary, one row a patient."""
+        try:
+            lines = list(cbioportal.copy_number_lines(path))
+        except (OSError, UnicodeDecodeError, ValueError) as e:
+            self.wrong(path.name, f"discrete copy number ({e})", mend="export the file again")
+            return None
+        self.files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not lines or lines[0][1][0] != "Hugo_Symbol":
+            mend = "see the file formats of cBioPortal"
+            self.wrong(path.name, "a header that begins with Hugo_Symbol", mend=mend)
+            return None
+        (_, header), *genes = lines
+        calls: dict[str, dict[str, str]] = {}
+        for number, cells in genes:
+            of_sample = dict(zip(header[1:], cells[1:], strict=False))
+            for sample, who in patient_of.items():
+                text = of_sample.get(sample, "")
+                found = cbioportal.call(text)
+                if found is None:
+                    mend = "give discrete calls; log ratios cannot be read as deletions"
+                    self.wrong(path.name, "-2, -1, 0, 1, 2 or NA", number, sample, text, mend)
+                elif found:
+                    calls.setdefault(who, {}).setdefault(cells[0].lower(), found)
+        names = sorted({gene for row in calls.values() for gene in row})
+        if not names:
+            self.notes.append(f"{path.name}: none of {', '.join(cbioportal.GENES)} for a patient.")
+            return None
+        self.notes.append(
+            f"{path.name}: {', '.join(n.upper() for n in names)} of {len(calls)} patients; "
+            "-2 is read as hom, -1 as het, anything else as wt. A shallow loss may be of the whole "
+            "arm, and of one sample a patient only."
+        )
+        rows = [[who, *(row.get(n, "") for n in names)] for who, row in calls.items()]
+        return _Table(path.name, ["patient_id", *names], rows, [1] * len(rows))
+
+    def beside(self, patients: pd.DataFrame, table: _Table) -> pd.DataFrame:
+        """Return patients with the columns of another table that has one row a patient."""
+        more, _, _ = self.patients(table)
+        if "patient_id" not in more or "patient_id" not in patients:
+            return patients
+        both = [str(c) for c in more if c in patients and c != "patient_id"]
+        if both:
+            self.notes.append(f"{table.file}: {', '.join(both)} not taken, as patients have them.")
+        more = more.drop(columns=both).drop_duplicates("patient_id")
+        return patients.merge(more, on="patient_id", how="left")
 
     def inflated(self, file: str, content: bytes) -> bool:
         """Note a workbook that unpacks to far more than a cohort holds."""
@@ -643,6 +753,13 @@ class _Reader:
                 if what in given:
                     frame[what] = self.typed(table, given[what], kind[what])[what]
             half = frame["time_months"].notna() != frame["event"].notna()
+            if self.study and half.any():
+                # Public studies have such patients; no reader of theirs can mend them.
+                self.notes.append(
+                    f"{table.file}: {int(half.sum())} patients have the time or the event of "
+                    f"{label} alone and are left out of it."
+                )
+                half = half & False
             for row in np.flatnonzero(half.to_numpy()):
                 cells = table.rows[row]
                 # A cell already refused has its own line.
@@ -903,6 +1020,7 @@ def timepoint_name(name: str) -> str:
     if re.fullmatch(r"tp_?\d+", word):
         return word.replace("_", "").upper()
     usual = {"eoi": "end of induction", "eoc": "end of consolidation"}
+    usual["end_consolidation"] = "end of consolidation"
     return usual.get(word, word.replace("_", " "))
 
 
@@ -982,6 +1100,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         raise InvalidCohort(reader.problems)
 
     patients, outcomes, mrd = reader.patients(tables["patients"])
+    for name in ("samples", "copy number"):
+        if name in tables:
+            patients = reader.beside(patients, tables[name])
     if "outcomes" in tables:
         outcomes = reader.outcomes(tables["outcomes"], patients)
     if "mrd" in tables:
@@ -1027,7 +1148,9 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
     tables: dict[str, _Table] = {}
     expression_file: Path | None = None
     about: dict[str, Any] = {}
-    if path.is_dir():
+    if path.is_dir() and cbioportal.is_study(path):
+        tables = _study(path, reader)
+    elif path.is_dir():
         tables, expression_file, about = _folder(path, reader)
     elif not path.is_file():
         mend = "check the spelling of the path"
@@ -1104,6 +1227,31 @@ def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, 
     if problems:
         raise InvalidCohort(problems)
     return (map,)
+
+
+def _study(folder: Path, reader: _Reader) -> dict[str, _Table]:
+    """Return patients, samples and copy number of a cBioPortal study folder."""
+    reader.missing |= cbioportal.ABSENT
+    reader.study = True
+    tables: dict[str, _Table] = {}
+    patients, samples = folder / cbioportal.PATIENT, folder / cbioportal.SAMPLE
+    if patients.is_file() and (table := reader.clinical(patients)):
+        tables["patients"] = table
+    patient_of: dict[str, str] = {}
+    if samples.is_file():
+        found, patient_of = reader.samples(samples)
+        if found:
+            tables["samples" if patients.is_file() else "patients"] = found
+    for name in cbioportal.COPY_NUMBER:
+        if (folder / name).is_file():
+            if calls := reader.copy_number(folder / name, patient_of):
+                tables["copy number"] = calls
+            break
+    read = {cbioportal.PATIENT, cbioportal.SAMPLE, *cbioportal.COPY_NUMBER}
+    others = sorted(p.name for p in folder.glob("data_*") if p.name not in read)
+    if others:
+        reader.notes.append(f"{', '.join(others)}: not read.")
+    return tables
 
 
 def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
