@@ -1,6 +1,6 @@
 """Speed where it is felt, as ratios measured in one run on one machine.
 
-``python -m ballbook.speed --out data/recorded/speed`` needs R with survival and GSVA
+``python -m ballbook.speed --out data/recorded/speed`` needs R with survival, cmprsk and GSVA
 (``tests/golden/speed.R``); the book shows what was recorded. Both sides get the same data and, for
 the bootstrap, the same resamples, and the run stops when their numbers disagree.
 """
@@ -120,7 +120,7 @@ def measure() -> tuple[pd.DataFrame, dict[str, str]]:
         add("Kaplan-Meier", size, "R survfit", "s", ours, r[f"km-{n}"])
         add("Kaplan-Meier", size, "lifelines", "s", ours, best(_lifelines_km(frame)))
         ours = best(partial(competing_risks.cumulative_incidence, frame["time"], frame["cause"]))
-        add("Aalen-Johansen, both causes", size, "R survfit", "s", ours, r[f"aj-{n}"])
+        add("Aalen-Johansen, both causes", size, "R cuminc", "s", ours, r[f"aj-{n}"])
         repeats = REPEATS if n < SIZES[-1] else 1
         theirs = best(_lifelines_aj(frame), repeats)
         add("Aalen-Johansen, both causes", size, "lifelines", "s", ours, theirs)
