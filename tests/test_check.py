@@ -194,7 +194,7 @@ def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
     refused_soon(write(tmp_path, f"{header}\n{body}\n"), "2,000 columns")
     write(tmp_path, "patient_id\nP1\n", "patients.csv")
     (tmp_path / "mine.csv").rename(tmp_path / "expression.csv")
-    refused_soon(tmp_path, "20,000 columns")
+    refused_soon(tmp_path, "80,000 columns")
 
 
 def test_too_many_rows_and_problems(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_packed_matrix_that_is_one_endless_line(tmp_path: Path) -> None:
     write(tmp_path, "patient_id\nP1\n", "patients.csv")
     with gzip.open(tmp_path / "expression.tpm.csv.gz", "wb", compresslevel=1) as f:
         f.write(b"x" * 20_000_000)
-    refused_soon(tmp_path, "20,000 columns")
+    refused_soon(tmp_path, "80,000 columns")
 
 
 cells = st.sampled_from(

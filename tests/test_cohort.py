@@ -286,7 +286,7 @@ def test_problems_of_several_files_come_together(tmp_path: Path) -> None:
         ("a.csv", b'patient_id,age\nP1,"4,5"\n', "decimal point"),
         ("a.xlsx", b"not a workbook", "an Excel workbook"),
         ("a.parquet", b"not parquet", "a Parquet file"),
-        ("a.pdf", b"%PDF", ".csv, .tsv, .xlsx or .parquet"),
+        ("a.pdf", b"%PDF", ".csv, .tsv, .xlsx, .parquet or .h5ad"),
     ],
 )
 def test_files_that_cannot_be_used(

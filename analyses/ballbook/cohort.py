@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ballbook import cbioportal
+from ballbook import cbioportal, expression_files
 from ballbook.dictionaries import (
     MISSING,
     UNITS,
@@ -46,7 +47,7 @@ MAX_CELL = 10_000
 MAX_NAME = 200
 MAX_PROBLEMS = 2_000
 MAX_EXPRESSION_BYTES = 1_000_000_000
-MAX_EXPRESSION_COLUMNS = 20_000
+MAX_EXPRESSION_COLUMNS = 80_000
 MAX_EXPRESSION_VALUES = 100_000_000
 MAX_EXPRESSION_LINE = 5_000_000
 
@@ -315,7 +316,7 @@ class _Reader:
             return self.delimited(path.name, content, "\t" if suffix == ".tsv" else None)
         self.wrong(
             path.name,
-            "a file that ends with .csv, .tsv, .xlsx or .parquet",
+            "a file that ends with .csv, .tsv, .xlsx, .parquet or .h5ad",
             mend="save the table as CSV UTF-8",
         )
         return None
@@ -898,41 +899,58 @@ class _Reader:
         before = len(self.problems)
         frame.index = frame.index.astype(str).str.strip()
         frame.columns = frame.columns.astype(str).str.strip()
-        self.gene_names(file, frame)
         ids = set(patients["patient_id"]) if "patient_id" in patients else set()
-        for name in [c for c in frame.columns if c not in ids]:
-            mend = "head each column with a patient_id of patients, or delete the column"
-            self.wrong(file, "a patient_id of patients", row=1, column=name, mend=mend)
-        for name in sorted({c for c in frame.columns if list(frame.columns).count(c) > 1}):
-            mend = "keep the sample taken at diagnosis"
-            self.wrong(file, "each patient once", row=1, column=name, mend=mend)
         values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        for j, name in enumerate(frame.columns):
-            bad = np.flatnonzero(~np.isfinite(values[:, j]))
-            if bad.size:
-                text = str(frame.iloc[bad[0], j])
-                more = f" ({bad.size - 1} more in this column)" if bad.size > 1 else ""
-                mend = "leave a gene out that is not measured in every patient"
-                self.wrong(file, f"a number{more}", int(bad[0]) + 2, name, text, mend)
-        if len(self.problems) > before or not frame.size:
-            if not frame.size:
+        genes, names = list(frame.index), list(frame.columns)
+        turned = expression_files.patients_in_rows(genes, names, ids)
+
+        def place(gene: int, patient: int) -> tuple[int, str]:
+            row, column = (patient, gene) if turned else (gene, patient)
+            return row + 2, str(frame.columns[column])
+
+        if turned:
+            genes, names, values = names, genes, values.T
+            self.notes.append(f"{file}: patients are its rows and genes its columns; turned round.")
+        self.gene_names(file, genes, turned)
+        row = None if turned else 1
+        for name in [n for n in names if n not in ids]:
+            mend = "name a patient_id of patients, or leave the sample out"
+            self.wrong(file, "a patient_id of patients", row, name, mend=mend)
+        counted = Counter(names)
+        for name in sorted(n for n, k in counted.items() if k > 1):
+            mend = "keep the sample taken at diagnosis"
+            self.wrong(file, "each patient once", row, name, mend=mend)
+        finite = np.isfinite(values)
+        for j in np.flatnonzero(~finite.all(axis=0)):
+            bad = np.flatnonzero(~finite[:, j])
+            number, column = place(int(bad[0]), int(j))
+            text = str(frame.iloc[number - 2, int(j) if not turned else int(bad[0])])
+            more = f" ({bad.size - 1} more of this patient)" if bad.size > 1 else ""
+            mend = "leave a gene out that is not measured in every patient"
+            self.wrong(file, f"a number{more}", number, column, text, mend)
+        if len(self.problems) > before or not values.size:
+            if not values.size:
                 mend = "write genes in the first column and one column a patient"
                 self.wrong(file, "at least one gene and one patient", mend=mend)
             return None, None
-        kind = declared or ("counts" if (values == np.floor(values)).all() else None)
+        kind, why = declared, ""
+        if kind is None:
+            kind, why = expression_files.detected_kind(values)
+            if kind is not None:
+                self.notes.append(f"{file}: taken as {kind}, because {why}; declare it if not so.")
         if kind not in kinds:
             self.wrong(
                 file,
                 f"a declaration of what the numbers are, one of {', '.join(kinds)}",
                 value=None if kind is None else str(kind),
-                mend="name the file expression.<kind>.csv, or write expression_kind in cohort.yml",
+                mend=f"{why + '; ' if why else ''}name the file expression.<kind>.csv, "
+                "or write expression_kind in cohort.yml",
             )
             return None, None
-        if kind in {"counts", "tpm"} and (values < 0).any():
-            mend = "declare log2 or logcpm if the numbers are logarithms"
-            self.wrong(file, f"no negative number in {kind}", mend=mend)
+        if clash := expression_files.contradiction(str(kind), values):
+            self.wrong(file, clash[0], mend=clash[1])
             return None, None
-        table = pd.DataFrame(values, index=frame.index.rename("gene"), columns=frame.columns)
+        table = pd.DataFrame(values, index=pd.Index(genes, name="gene"), columns=names)
         return table, cast(ExpressionKind, kind)
 
     def bounded(self, path: Path) -> bool:
@@ -980,17 +998,51 @@ class _Reader:
         )
         return False
 
-    def gene_names(self, file: str, frame: pd.DataFrame) -> None:
-        names = list(frame.index)
-        again = frame.index.duplicated()
-        for i in np.flatnonzero(again):
-            mend = "keep one row a gene, or use Ensembl ids"
-            self.wrong(file, "each gene once", int(i) + 2, "gene", names[i], mend)
-        dated = frame.index.str.fullmatch(r"\d{1,2}-(Mar|Sep|Dec)|(Mar|Sep|Dec)-\d{1,2}")
+    def gene_names(self, file: str, names: list[str], turned: bool) -> None:
+        """Note genes given twice, and those that a spreadsheet turned into dates."""
+
+        def wrong(i: int, expected: str, mend: str) -> None:
+            row, column = (1, names[i]) if turned else (i + 2, "gene")
+            self.wrong(file, expected, row, column, names[i], mend)
+
+        index = pd.Index(names, dtype=object)
+        for i in np.flatnonzero(index.duplicated()):
+            wrong(int(i), "each gene once", "keep one row a gene, or use Ensembl ids")
+        dated = index.str.fullmatch(r"\d{1,2}-(Mar|Sep|Dec)|(Mar|Sep|Dec)-\d{1,2}")
         for i in np.flatnonzero(dated):
             expected = "a gene, not a date (a spreadsheet changed SEPT2, MARCH1 or DEC1)"
-            mend = "take the matrix from where it was before the spreadsheet"
-            self.wrong(file, expected, int(i) + 2, "gene", names[i], mend)
+            wrong(int(i), expected, "take the matrix from where it was before the spreadsheet")
+
+    def observations(self, path: Path) -> tuple[_Table | None, str | None]:
+        """Return the patients of an h5ad, which are its observations, and its declared kind."""
+        import anndata
+
+        try:
+            data = anndata.read_h5ad(path, backed="r")
+            obs, declared = data.obs.copy(), data.uns.get("expression_kind")
+            data.file.close()
+        except Exception as e:  # h5py and anndata fail on broken files in many ways
+            mend = "write it again with anndata"
+            self.wrong(path.name, f"an h5ad file ({type(e).__name__})", mend=mend)
+            return None, None
+        if self.too_large(path.name, obs.shape[1] + 1, len(obs)):
+            return None, None
+        words = dictionary("patients")
+        for name in list(obs.columns):
+            column = words.find(str(name))
+            if column is not None and column.name == "patient_id":
+                if obs[name].duplicated().any():
+                    mend = "sum the cells of a patient; cells cannot be read as patients"
+                    self.wrong(path.name, "one observation a patient", None, str(name), None, mend)
+                    return None, None
+                obs = obs.drop(columns=name)
+                self.notes.append(f"{path.name}: {name} gives way to the names of observations.")
+        obs.insert(0, "patient_id", obs.index.astype(str))
+        raw = pd.DataFrame([list(map(str, obs.columns))])
+        body = obs.astype(object).where(obs.notna(), "").astype(str)
+        body.columns = raw.columns
+        whole = pd.concat([raw, body], ignore_index=True)
+        return self.frame(path.name, whole, first=1), None if declared is None else str(declared)
 
 
 def _scaled(text: str, factor: float) -> str:
@@ -1075,10 +1127,12 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         A CSV, TSV, XLSX or Parquet file with one row a patient (columns as in
         ``data/dictionaries/patients.yml``; times as ``efs_months`` and ``efs_event``, MRD as
         ``mrd_day29``), a workbook with the sheets patients, outcomes and mrd, or a folder that
-        holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``.
+        holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``; a cBioPortal
+        study folder; or an h5ad with one observation a patient.
     map : mapping or path to YAML, optional
-        ``columns`` (their name: ours), ``values`` (our column: {their word: our word}) and
-        ``missing`` (their words for no value).
+        ``columns`` (their name: ours), ``values`` (a column: {their word: our word}), ``units``
+        (a column: its unit, as in `dictionaries.UNITS`), ``missing`` (their words for no value)
+        and ``decimal`` (``","`` for 4,5).
 
     Returns
     -------
@@ -1109,7 +1163,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         mrd = reader.mrd(tables["mrd"], patients)
     expression, kind = None, None
     if expression_file is not None:
-        declared = about.get("expression_kind") or _declared(expression_file)
+        declared = about.get("expression_kind")
+        if declared is None and path.is_dir():
+            declared = _declared(expression_file)
         expression, kind = reader.expression(expression_file, declared, patients)
     for name in sorted(set(reader.columns) - reader.used):
         mend = "delete the line, or write the name as the header of the file has it"
@@ -1152,6 +1208,11 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         tables = _study(path, reader)
     elif path.is_dir():
         tables, expression_file, about = _folder(path, reader)
+    elif path.is_file() and path.suffix.lower() == ".h5ad":
+        found, declared = reader.observations(path)
+        if found:
+            tables, expression_file = {"patients": found}, path
+            about = {"expression_kind": declared}
     elif not path.is_file():
         mend = "check the spelling of the path"
         reader.wrong(path.name or str(path), "an existing file or folder", mend=mend)
