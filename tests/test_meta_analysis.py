@@ -139,6 +139,9 @@ def test_prediction_for_a_new_study_is_not_the_interval_of_the_mean() -> None:
     assert fit.tau2.value == 0
     assert fit.pooled.ci_high == pytest.approx(0.5 + 1.959964 * 0.1)
     assert fit.prediction_interval.ci_high == pytest.approx(0.5 + 4.302653 * 0.1)
+    assert "cannot exclude" in str(fit.prediction_interval.reason)
+    varied = m.pooled_for_verdict([0.0, 1.0, 2.0], [0.1] * 3, kind="difference")
+    assert varied.prediction_interval.reason is None
 
 
 @given(st.floats(0.05, 20), st.floats(0.05, 1.5))

@@ -461,6 +461,7 @@ def pooled_for_verdict(
     else:
         show: Callable[[float], float] = math.exp if kind in RATIOS else float
         assert normal.tau2.value is not None
+        unseen = "no variation between studies was seen, which few studies cannot exclude"
         error = max(adjusted.log_std_error, normal.log_std_error)
         reach = float(stats.t.isf(tail, k - 2)) * math.sqrt(normal.tau2.value + error**2)
         prediction = replace(
@@ -468,6 +469,7 @@ def pooled_for_verdict(
             ci_low=show(normal.log_pooled - reach),
             ci_high=show(normal.log_pooled + reach),
             method=f"prediction interval for a new study, {method}, t on k - 2 df",
+            reason=None if normal.tau2.value > 0 else unseen,
         )
     return replace(
         wider,
