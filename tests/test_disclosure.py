@@ -40,10 +40,10 @@ def test_no_two_shown_points_of_a_curve_are_few_deaths_apart(
     assert (shown["months"] % 1 == 0).all()
     by = np.array([disclosure.events_by(whole, t) for t in shown["months"]])
     assert (np.diff(by) >= min_count).all()
-    left = np.array([disclosure.left_after(whole, t) for t in shown["months"]])
+    left = np.array([disclosure.fewest(whole, t) for t in shown["months"]])
     assert (left >= min_count).all()
-    for row in shown.iloc[1:].itertuples():
-        assert row.survival == whole.at(row.months).value
+    for month, survival in zip(shown["months"][1:], shown["survival"][1:], strict=True):
+        assert survival == whole.at(month).value
 
 
 def test_three_deaths_among_eighty_show_nothing() -> None:
@@ -77,17 +77,26 @@ def test_times_shown_are_apart_by_enough_deaths(n: int, deaths: int) -> None:
     by = [0, *(disclosure.events_by(whole, t) for t in kept)]
     assert all(b - a >= 5 for a, b in pairwise(by))
     assert all(e.n_events is None for e in found)
-    assert all(disclosure.left_after(whole, t) >= 5 for t in kept)
+    assert all(disclosure.fewest(whole, t) >= 5 for t in kept)
 
 
 def test_late_entry_counts_those_under_observation_only() -> None:
     rng = np.random.default_rng(8)
-    entry = rng.uniform(0, 12, 80)
-    late = kaplan_meier(entry + rng.exponential(9, 80), np.ones(80), entry=entry)
+    entry = np.r_[np.zeros(20), rng.uniform(0, 12, 60)]
+    late = kaplan_meier(entry + 0.5 + rng.exponential(9, 80), np.ones(80), entry=entry)
     shown = disclosure.displayable(late, 5)
     assert shown is not None
     for t in shown["months"].iloc[1:]:
         assert late.number_at_risk([t + 1e-9])[0] >= 5
+
+
+def test_two_early_patients_do_not_decide_a_curve_that_is_shown() -> None:
+    entry = np.r_[np.zeros(2), np.linspace(1, 2, 60)]
+    late = kaplan_meier(np.r_[0.5, 0.9, np.linspace(3, 30, 60)], np.ones(62), entry=entry)
+    assert late.at(12).value == 0
+    assert disclosure.displayable(late, 5) is None
+    assert disclosure.median(late, 5).value is None
+    assert disclosure.survival_at(late, [12], 5)[0].value is None
 
 
 def test_a_median_is_no_single_patients_time() -> None:
@@ -166,7 +175,7 @@ def test_a_figure_of_own_patients_holds_whole_months_only(least: int | dict[str,
     if isinstance(least, int):
         assert len(drawn["few: too few to draw"]) == 0
         assert not any(line.get_marker() == "|" for line in ax.get_lines())
-        assert "3" not in {t.get_text() for t in ax.texts}
+        assert any("multiples of 5" in t.get_text() for t in ax.texts)
     else:  # open data beside own patients keep their exact times
         assert (drawn["few"] % 1 != 0).any()
     band = np.concatenate([c.get_paths()[0].vertices[:, 0] for c in ax.collections[:1]])

@@ -2,11 +2,11 @@
 
 One rule, ``min_count``, in three forms. A number is withheld when fewer than ``min_count``
 patients, events or, for a proportion, patients without the event stand behind it (`withhold`). A
-survival probability also needs that many still under observation after its time (`survival_at`). A
-curve is shown at whole months only, and only at those by which at least ``min_count`` further
-events have gathered, so that no single death lies between two shown points (`displayable`); the
-last few patients are never drawn. Zero counts as small: "nobody" tells something of everybody. A
-``min_count`` of 0 withholds nothing.
+survival probability also needs that many under observation, up to its time and after it
+(`survival_at`). A curve is shown at whole months only, and only at those by which at least
+``min_count`` further events have gathered, so that no single death lies between two shown points
+(`displayable`); the last few patients are never drawn. Zero counts as small: "nobody" tells
+something of everybody. A ``min_count`` of 0 withholds nothing.
 
 The rules for curves follow those that trusted research environments apply to Kaplan-Meier output
 (Griffiths et al 2019, Handbook on Statistical Disclosure Control for Outputs).
@@ -46,7 +46,7 @@ def withhold(estimate: Estimate, min_count: int, *, left: int | None = None) -> 
     min_count : int
         Smallest count that may be shown; 0 withholds nothing.
     left : int, optional
-        Patients still under observation after the time that the estimate speaks of.
+        Fewest patients under observation on whom the estimate rests.
 
     Returns
     -------
@@ -77,8 +77,8 @@ def displayable(
     curve : SurvivalCurve
         Times in months.
     min_count : int
-        Two neighbouring points are at least this many events apart, and at least this many
-        patients are under observation after each. With 0, every whole month while somebody is at
+        Two neighbouring points are at least this many events apart, and each rests on at least
+        this many patients (see `fewest`). With 0, every whole month while somebody is at
         risk.
     horizon : float, optional
         Last month shown; the longest follow-up when not given.
@@ -102,7 +102,7 @@ def displayable(
     counted = 0
     for t in months[1:]:
         events = events_by(curve, t)
-        if events - counted >= min_count and left_after(curve, t) >= min_count:
+        if events - counted >= min_count and fewest(curve, t) >= min_count:
             shown.append(_point(curve, t))
             counted = events
     return pd.DataFrame(shown).astype(float) if len(shown) > 1 else None
@@ -114,14 +114,14 @@ def survival_at(
     """Return survival at each of `times`, withheld where it would tell of too few.
 
     A time is withheld when fewer than `min_count` events precede it, or lie between it and the
-    last time shown, or when fewer than `min_count` patients are under observation after it. The
+    last time shown, or when it rests on fewer than `min_count` patients (see `fewest`). The
     numbers of events are never given, since their differences are counts too.
     """
     found, counted = [], 0
     for t in sorted(times):
         events = events_by(curve, t)
         e = replace(curve.at(t, unit), n_events=events - counted)
-        e = withhold(e, min_count, left=left_after(curve, t))
+        e = withhold(e, min_count, left=fewest(curve, t))
         if e.value is not None:
             counted = events
         found.append(replace(e, n_events=None) if min_count > 0 else curve.at(t, unit))
@@ -133,12 +133,12 @@ def median(curve: SurvivalCurve, min_count: int, unit: str = "months") -> Estima
 
     A median and the bounds of its interval are single patients' times, so they are rounded to one
     decimal, the interval outwards. Withheld when fewer than `min_count` events make the curve, or
-    fewer patients than that are under observation after the median.
+    when it rests on fewer patients than that (see `fewest`).
     """
     e = curve.median(unit)
     if min_count <= 0:
         return e
-    left = None if e.value is None else left_after(curve, e.value)
+    left = None if e.value is None else fewest(curve, e.value)
     e = withhold(e, min_count, left=left)
     if e.n is None:
         return e
@@ -168,9 +168,15 @@ def events_by(curve: SurvivalCurve, t: float) -> int:
     return int(curve.table.loc[curve.table["time"] <= t, "n_event"].sum())
 
 
-def left_after(curve: SurvivalCurve, t: float) -> int:
-    """Return how many patients are under observation just after `t`."""
-    return int(curve.number_at_risk([np.nextafter(t, np.inf)])[0])
+def fewest(curve: SurvivalCurve, t: float) -> int:
+    """Return the fewest patients on whom survival at `t` rests.
+
+    The smallest of the numbers at risk at each event up to `t` and just after `t`. Where patients
+    enter late the first risk sets can be the smallest.
+    """
+    past = curve.table[(curve.table["time"] <= t) & (curve.table["n_event"] > 0)]
+    left = int(curve.number_at_risk([np.nextafter(t, np.inf)])[0])
+    return min([left, *past["n_risk"].astype(int)])
 
 
 def _point(curve: SurvivalCurve, t: float) -> dict[str, float | int | None]:

@@ -251,7 +251,9 @@ def numbers_at_risk(
     inches = ax.get_window_extent().height / ax.get_figure(root=True).dpi  # type: ignore[union-attr]
     step, first = 0.2 / inches, -0.72 / inches
     place = ax.get_xaxis_transform()
-    ax.text(0, first, "At risk", transform=place, fontsize=8.5, color=C.muted, ha="left")
+    rounded = max(min_count.values(), default=0)
+    heading = f"At risk (own patients: multiples of {rounded})" if rounded else "At risk"
+    ax.text(0, first, heading, transform=place, fontsize=8.5, color=C.muted, ha="left")
     for row, (colour, (label, curve)) in enumerate(zip(colours, curves.items(), strict=False), 1):
         y = first - row * step
         ax.text(

@@ -303,7 +303,7 @@ def ratio_of_medians(first: Estimate, second: Estimate) -> Estimate:
     Returns
     -------
     Estimate
-        ``kind="ratio"``; without a value when a median or a bound is not reached.
+        ``kind="ratio"``; without a value when a median or a bound is not reached, or a bound is 0.
 
     Raises
     ------
@@ -317,6 +317,8 @@ def ratio_of_medians(first: Estimate, second: Estimate) -> Estimate:
     for e in (first, second):
         if e.value is None or e.ci_low is None or e.ci_high is None:
             return not_estimable("ratio", f"{e.label or 'a median'}: a bound is not reached")
+        if e.ci_low <= 0:
+            return not_estimable("ratio", f"{e.label or 'a median'}: a bound is 0")
         values.append(math.log(e.value))
         variance += (math.log(e.ci_high / e.ci_low) / (2 * z)) ** 2
     middle, margin = values[0] - values[1], z * math.sqrt(variance)
