@@ -30,9 +30,12 @@ def test_agrees_with_r(topic: str, case: dict[str, Any]) -> None:
 
 def test_every_topic_has_results_and_every_result_a_topic() -> None:
     assert goldens.topics() == list(goldens.TOPICS)
-    files = [json.loads(f.read_text(encoding="utf8")) for f in goldens.folder().glob("*.json")]
-    with_cases = [f for f in files if isinstance(f, dict) and "cases" in f]
-    assert len(with_cases) == len(goldens.TOPICS) - 1  # gene sets have a form of their own
+    tests = "".join(f.read_text(encoding="utf8") for f in Path(__file__).parent.glob("test_*.py"))
+    for file in goldens.folder().glob("*.json"):
+        found = json.loads(file.read_text(encoding="utf8"))
+        if isinstance(found, dict) and "cases" in found and file.stem not in goldens.TOPICS:
+            # The goldens of a page are compared by its own test.
+            assert f'read("{file.stem}")' in tests
 
 
 def test_every_estimator_has_real_data_and_a_hard_case() -> None:
@@ -70,7 +73,11 @@ def test_kept_rows_are_those_computed(shared_data: Path) -> None:
         if key in kept:
             row = kept.pop(key)
             assert dataclasses.astuple(row)[:6] == dataclasses.astuple(golden)[:6]
-            assert row.agrees and goldens.difference(row.r, golden.r) < 1e-12
+            assert row.agrees
+            # Among differences of rounding size another number may be the largest.
+            if row.quantity == golden.quantity:
+                assert goldens.difference(row.r, golden.r) < 1e-12
+                assert goldens.difference(row.ours, golden.ours) < 1e-9
     assert not kept, "rows of cases that are gone: python -m ballbook.goldens"
 
 
