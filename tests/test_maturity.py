@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from ballbook import genesets, maturity
 from ballbook.genesets import GeneSet
+from ballbook.meta_analysis import random_effects
 from ballbook.results import Estimate
 
 BOUND = math.sqrt(60) / 10
@@ -280,7 +283,7 @@ def test_correlation_power_agrees_with_a_simulation() -> None:
         maturity.correlation_power(0.5, 3)
 
 
-def test_pooled_correlation_equals_metafor() -> None:
+def test_pooled_correlation_is_metafors_mean_with_the_wider_interval() -> None:
     """R: metafor 3.8-1, rma(atanh(r), sei = sqrt((1 + r^2/2)/(n - 3)), method = "REML")."""
     found = maturity.pooled_correlation(
         [
@@ -288,10 +291,44 @@ def test_pooled_correlation_equals_metafor() -> None:
             for r, n in ((-0.33, 36), (-0.05, 10), (-0.5, 31))
         ]
     )
-    assert [found.value, found.ci_low, found.ci_high] == pytest.approx(
-        [-0.3728866297, -0.5637816087, -0.1441723121], rel=1e-4
-    )
-    assert found.p_value == pytest.approx(0.001846104773, rel=1e-3)
+    assert found.value == pytest.approx(-0.3728866297, rel=1e-4)
+    # The normal interval, -0.564 to -0.144, is the narrower one.
+    assert found.ci_low is not None and found.ci_high is not None
+    assert found.ci_low < -0.5637816087 and found.ci_high > -0.1441723121
+    assert "Hartung-Knapp" in found.method
     assert found.n == 77
     with pytest.raises(ValueError, match="four patients"):
         maturity.pooled_correlation([Estimate(kind="correlation", value=0.2, n=3)])
+
+
+def test_average_difference_recovers_the_errors_and_takes_the_wider_interval() -> None:
+    rng = np.random.default_rng(2)
+    parts = [
+        maturity.mean_difference(rng.normal(m, 1, 12), rng.normal(0, 1, 20)) for m in (0.2, 0.5, 1)
+    ]
+    fit = maturity.average_difference(parts)
+    assert fit.pooled.n == 96
+    errors = fit.weights["std_error"].to_numpy()
+    for e, se in zip(parts, errors, strict=True):
+        assert e.value is not None
+        half = stats.t.isf(0.025, e.df) * se
+        assert [e.value - half, e.value + half] == pytest.approx([e.ci_low, e.ci_high])
+    normal = random_effects(
+        [e.value for e in parts], errors, knapp_hartung=False, kind="difference"
+    ).pooled
+    assert fit.pooled.value == pytest.approx(normal.value)
+    wide, narrow = (np.array([e.ci_low, e.ci_high], float) for e in (fit.pooled, normal))
+    assert wide[0] <= narrow[0] and wide[1] >= narrow[1]
+    with pytest.raises(ValueError, match="standard error"):
+        maturity.average_difference([replace(parts[0], value=0.0, statistic=0.0), parts[1]])
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60), st.integers(0, 8))
+def test_joined_groups_are_never_smaller_than_the_minimum(labels: list[str], minimum: int) -> None:
+    joined = maturity.join_small(pd.Series(labels), minimum)
+    sizes = joined.value_counts()
+    assert sizes.sum() == len(labels)
+    assert len(sizes) == 1 or sizes.min() >= minimum
+    before = pd.Series(labels).value_counts()
+    if before.min() >= minimum:
+        assert joined.tolist() == labels

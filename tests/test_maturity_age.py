@@ -112,13 +112,24 @@ def test_page_runs_and_gives_its_headline(shared_data: Path, results: dict[str, 
     verdicts = {v["claim"]: v["verdict"] for v in results["verdicts"]}
     assert verdicts["har-anova-aff1"] == "underpowered"
     assert verdicts["har-anova-mllt1"] == "not-testable"
-    assert verdicts["ext-iacobucci-subtypes-kmt2a"] == "consistent"
-    assert verdicts["ext-iacobucci-subtypes-dux4"] == "differs"
+    # Few cohorts: the wider of two intervals includes none, though the normal one does not.
+    few = ("ext-iacobucci-subtypes-kmt2a", "ext-iacobucci-subtypes-dux4")
+    assert {verdicts[c] for c in few} == {"underpowered"}
+    assert pooled["ci_low"] < by_id["kmt2a-difference-normal-interval"]["ci_low"]
+    assert pooled["ci_high"] > 0 > by_id["kmt2a-difference-normal-interval"]["ci_high"]
+    # What Holm's method takes away is not called consistent.
+    corrected = by_id["krali-aff1-shift-corrected"]
+    assert corrected["p_value"] == pytest.approx(4 * by_id["krali-aff1-shift"]["p_value"])
+    assert corrected["ci_low"] < 0 < corrected["ci_high"]
+    assert verdicts["har-maturity-fusion"] == "underpowered"
+    assert by_id["chiaretti-immunophenotype"]["ci_high"] < 0.3
+    assert verdicts["har-low-is-pro-b"] == "differs"
     curve = pd.read_csv(results["out"] / "figures/specification-curve.csv")
     raw = curve.query("cohort == 'Chiaretti' and scale == 'raw' and scorer == 'singscore'")
     assert raw["p_value"].round(2).tolist() == [0.08, 0.10]
     assert curve["chosen"].sum() == 3
-    assert "only in Chiaretti" in results["summary"]
+    assert "3 of 3 open cohorts" in results["summary"]
+    assert len(results["summary"].split()) <= 45 and len(results["certainty"].split()) <= 30
 
 
 @pytest.mark.slow
@@ -149,6 +160,40 @@ def test_reader_cohort_is_scored_without_giving_patients_away(
     for file in sorted((out / "figures").glob("*.csv")):
         mine, theirs = (pd.read_csv(f) for f in (file, results["out"] / "figures" / file.name))
         assert len(mine) <= len(theirs) + 2, file.name
+
+
+@pytest.mark.slow
+def test_readers_scores_are_used_where_there_is_no_expression(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    subtype = np.repeat(["KMT2A-r", "ETV6::RUNX1", "PAX5alt"], [20, 40, 2])
+    frame = pd.DataFrame(
+        {
+            "patient_id": [f"secret{i}" for i in range(62)],
+            "maturity": rng.normal(-0.1, 0.2, 62) - 0.3 * (subtype == "KMT2A-r"),
+            "subtype": subtype,
+        }
+    )
+    file = tmp_path / "own.csv"
+    frame.to_csv(file, index=False)
+    out = run("maturity-age", parameters={"cohort": str(file)}, out=tmp_path / "run")
+    found = json.loads((out / "results.json").read_text("utf8"))
+    by_id = {e["id"]: e for e in found["estimates"]}
+    is_kmt2a = frame["subtype"] == "KMT2A-r"
+    expected = maturity.mean_difference(
+        frame.loc[is_kmt2a, "maturity"], frame.loc[~is_kmt2a, "maturity"]
+    )
+    assert by_id["own-kmt2a-difference"]["value"] == pytest.approx(expected.value)
+    assert by_id["own-all-age"]["reason"] == "age_years is not given"
+    assert "column maturity" in (out / "report.html").read_text("utf8")
+    assert pd.read_csv(out / "tables/own-groups.csv")["size"].min() >= 5
+    # With nothing but scores the page still runs, and says what is not given.
+    frame[["patient_id", "maturity"]].to_csv(file, index=False)
+    out = run("maturity-age", parameters={"cohort": str(file)}, out=tmp_path / "bare")
+    found = json.loads((out / "results.json").read_text("utf8"))
+    bare = {e["id"]: e for e in found["estimates"]}["own-kmt2a-difference"]
+    assert bare["value"] is None and "not given" in bare["reason"]
 
 
 @pytest.mark.slow

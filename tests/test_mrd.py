@@ -186,6 +186,11 @@ def test_small_counts_of_a_readers_cohort_are_not_shown() -> None:
     done = mrd.apply_tree(frame, trees.PublishedTree(), min_count=5)
     assert done.table is None
     assert done.slow_odds.value is None and done.slow_odds.n is None
+    # Nobody positive among those called fast tells of every one of them: zero counts as small.
+    sure = cases().assign(mrd_positive=(cases()["maturity"] < 0).astype(float))
+    hidden = mrd.apply_tree(sure, trees.PublishedTree(), min_count=5)
+    assert hidden.table is None and hidden.slow_odds.value is None
+    assert mrd.apply_tree(sure, trees.PublishedTree()).table is not None
     assert done.auc.value is None
     frame["clearance"] = "fast"
     frame.loc[:37, "clearance"] = np.where(frame.loc[:37, "maturity"] < 0, "slow", "fast")
@@ -238,5 +243,8 @@ def test_at_timepoint_takes_the_fullest_and_names_those_there_are() -> None:
     name, positive = mrd.at_timepoint(levels)
     assert name == "day 29" and positive["b"] == 1 and np.isnan(positive["a"])
     assert mrd.at_timepoint(levels, "day 8")[1].to_dict() == {"a": 1.0}
-    with pytest.raises(KeyError, match="day 29, day 8"):
+    assert mrd.at_timepoint(levels, "Day_8")[0] == "day 8"
+    with pytest.raises(ValueError, match="day 29, day 8"):
         mrd.at_timepoint(levels, "day 43")
+    bare = mrd.at_timepoint(levels[["patient_id", "timepoint", "level"]])[1]
+    assert bare.to_dict() == {"a": 0.0, "b": 1.0}

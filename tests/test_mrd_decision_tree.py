@@ -89,7 +89,14 @@ def test_the_page_runs_and_says_the_same_twice(shared_data: Path, tmp_path: Path
     assert all((e["tier"] == "simulated") == e["id"].startswith("sim-") for e in one["estimates"])
     assert value(one, "dfci-tree-apparent-auc") > value(one, "dfci-tree-auc")
     assert value(one, "sim-nothing-accuracy-apparent") > value(one, "sim-nothing-accuracy-new")
-    assert "neither confirmed nor refuted" in one["summary"]
+    assert verdicts["har-tree-mllt1"] == "not-testable"
+    assert "neither confirm nor refute" in one["summary"]
+    assert len(one["summary"].split()) <= 45 and len(one["certainty"].split()) <= 30
+    # The answer, the table and the figure speak of one number.
+    right = f"{100 * value(one, 'sim-nothing-accuracy-apparent'):.0f}%"
+    table = pd.read_csv(tmp_path / "one/tables/by-chance.csv")
+    assert one["certainty"].endswith(f"in {right}.")
+    assert table["right on its own patients"].iloc[0] == right
 
 
 @pytest.mark.slow
@@ -127,3 +134,22 @@ def test_a_readers_cohort_gets_the_tree_and_no_small_count(
     hidden = run(tmp_path / "few", shared_data, "--cohort", str(file))
     assert {e["value"] for e in hidden["estimates"] if e["id"].startswith("own")} == {None}
     assert not (tmp_path / "few" / "tables" / "own-tree.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_cohort_without_the_needed_columns_is_refused_in_sentences(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.csv"
+    pd.DataFrame({"patient_id": [f"a{i}" for i in range(9)], "subtype": "KMT2A-r"}).to_csv(
+        file, index=False
+    )
+    refused = subprocess.run(
+        [sys.executable, "-m", "ballbook.cli", "run", SLUG, "--cohort", str(file)],
+        env=os.environ | {"BALLBOOK_DATA": str(shared_data)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert refused.returncode != 0
+    assert "maturity" in refused.stderr and "Traceback" not in refused.stderr

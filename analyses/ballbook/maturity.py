@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,9 @@ from scipy import optimize, stats
 from ballbook.genesets import GeneSet, coverage, singscores, ssgsea
 from ballbook.inputs import as_level, as_vector
 from ballbook.results import Estimate, not_estimable
+
+if TYPE_CHECKING:
+    from ballbook.meta_analysis import MetaAnalysis
 
 STAGES = (
     "HSC",
@@ -407,9 +410,10 @@ def chance_lower(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estim
 def pooled_correlation(correlations: Sequence[Estimate]) -> Estimate:
     r"""Return the average of Spearman correlations from separate groups of patients.
 
-    Random effects (REML, normal interval) on Fisher's scale, :math:`\operatorname{artanh} r`, with
-    standard errors :math:`\sqrt{(1+r^2/2)/(n-3)}`. Correlating within groups and then averaging
-    keeps differences between the groups out of the answer.
+    Random effects on Fisher's scale, :math:`\operatorname{artanh} r`, with standard errors
+    :math:`\sqrt{(1+r^2/2)/(n-3)}` and the interval of `meta_analysis.pooled_for_verdict`.
+    Correlating within groups and then averaging keeps differences between the groups out of the
+    answer.
 
     Raises
     ------
@@ -418,17 +422,17 @@ def pooled_correlation(correlations: Sequence[Estimate]) -> Estimate:
 
     Notes
     -----
-    R: ``metafor::rma(atanh(r), sei = sqrt((1 + r^2 / 2) / (n - 3)), method = "REML")``.
+    R: ``metafor::rma(atanh(r), sei = sqrt((1 + r^2 / 2) / (n - 3)), method = "REML")``, with
+    ``test = "z"`` and ``test = "knha"``, of which the wider.
     """
-    from ballbook.meta_analysis import random_effects
+    from ballbook.meta_analysis import pooled_for_verdict
 
     r = as_vector(np.array([e.value for e in correlations], dtype=float), "correlations")
     n = as_vector(np.array([e.n for e in correlations], dtype=float), "patients")
     if (n < 4).any() or (np.abs(r) >= 1).any():
         raise ValueError("every correlation needs four patients and a value within -1 and 1")
     errors = np.sqrt((1 + r**2 / 2) / (n - 3))
-    fit = random_effects(np.arctanh(r), errors, knapp_hartung=False, kind="correlation")
-    pooled = fit.pooled
+    pooled = pooled_for_verdict(np.arctanh(r), errors, kind="correlation").pooled
     assert pooled.value is not None and pooled.ci_low is not None and pooled.ci_high is not None
     return replace(
         pooled,
@@ -436,8 +440,48 @@ def pooled_correlation(correlations: Sequence[Estimate]) -> Estimate:
         ci_low=float(np.tanh(pooled.ci_low)),
         ci_high=float(np.tanh(pooled.ci_high)),
         n=int(n.sum()),
-        method=f"random effects over {len(r)} groups on Fisher's scale (REML, normal interval)",
+        method=f"{len(r)} groups on Fisher's scale: {pooled.method}",
     )
+
+
+def average_difference(differences: Sequence[Estimate]) -> MetaAnalysis:
+    r"""Return the random-effects mean of differences from separate cohorts.
+
+    The standard error of each is :math:`|d/t|`, with its *t* statistic; the interval is that of
+    `meta_analysis.pooled_for_verdict`.
+
+    Parameters
+    ----------
+    differences : sequence of Estimate
+        As `mean_difference` returns them.
+
+    Raises
+    ------
+    ValueError
+        If a difference is exactly 0 or has no value, statistic or number of patients.
+    """
+    from ballbook.meta_analysis import pooled_for_verdict
+
+    d = as_vector(np.array([e.value for e in differences], dtype=float), "differences")
+    t = as_vector(np.array([e.statistic for e in differences], dtype=float), "statistics")
+    n = as_vector(np.array([e.n for e in differences], dtype=float), "patients")
+    if (t == 0).any():
+        raise ValueError("a difference of exactly 0 does not tell its standard error")
+    return pooled_for_verdict(d, np.abs(d / t), kind="difference", n=int(n.sum()))
+
+
+def join_small(labels: pd.Series, minimum: int, name: str = "smaller groups together") -> pd.Series:
+    """Return group labels with groups under `minimum` joined into one called `name`.
+
+    Where the joined ones are too few themselves, the next larger group joins them, so that no
+    group that is left has fewer members than `minimum` unless all together have.
+    """
+    order = labels.value_counts()
+    small = list(order.index[order < minimum])
+    rest = [g for g in order.index[::-1] if g not in small]
+    while small and order[small].sum() < minimum and rest:
+        small.append(rest.pop(0))
+    return labels.where(~labels.isin(small), name)
 
 
 def variance_explained(p: float, n: int, groups: int) -> float:

@@ -32,6 +32,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ballbook import trees
 from ballbook.contingency import odds_ratio, proportion
+from ballbook.dictionaries import plain
+from ballbook.disclosure import withhold
 from ballbook.maturity import variance_explained
 from ballbook.results import Estimate, not_estimable
 
@@ -100,22 +102,30 @@ def at_timepoint(
         A cohort's MRD table: ``patient_id``, ``timepoint``, ``level``, and where known
         ``limit_of_detection`` and ``category``.
     timepoint : str
-        Empty takes the one with most patients, of ties the first in the table.
+        Case and separators do not matter (``Day29`` is ``day 29``). Empty takes the one with most
+        patients, of ties the first in the table.
     cut : float
         See `positivity`; classes are taken as they are.
 
     Raises
     ------
-    KeyError
+    ValueError
         Where there is no such time point, naming those there are.
     """
     known = levels["timepoint"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
-    name = timepoint or str(known.index[0])
-    if name not in known.index:
-        raise KeyError(f"no MRD at {name!r}; there is {', '.join(map(str, known.index))}")
+    there: dict[str, str] = {}
+    for label in map(str, known.index):
+        there.setdefault(plain(label), label)
+    wanted = plain(timepoint) or next(iter(there), "")
+    if wanted not in there:
+        raise ValueError(f"no MRD at {timepoint!r}; there is {', '.join(there.values()) or 'none'}")
+    name = there[wanted]
     rows = levels[levels["timepoint"] == name].set_index("patient_id")
     return name, positivity(
-        rows["level"], cut, limit_of_detection=rows["limit_of_detection"], category=rows["category"]
+        rows["level"],
+        cut,
+        limit_of_detection=rows.get("limit_of_detection"),
+        category=rows.get("category"),
     )
 
 
@@ -167,12 +177,13 @@ def apply_tree(
         ``maturity``, ``fusion_partner``, ``mrd_positive`` (1, 0 or missing) and, where known,
         ``clearance`` (fast, intermediate or slow by the reader's own definition).
     min_count : int
-        No cell, group or difference between two shown numbers is smaller, unless it is 0.
+        No cell, group or difference between two shown numbers is smaller, zero cells included
+        (see `ballbook.disclosure`); 0 shows everything.
     """
     rearranged = kmt2a_rearranged(patients)
     blank = pd.Series(np.nan, index=patients.index, dtype=object)
     partner = patients.get("fusion_partner", blank)
-    called = tree.predict(patients["maturity"].astype(float), partner)
+    called = tree.predict(patients.get("maturity", blank).astype(float), partner)
     observed = patients.get("mrd_positive", blank).astype(float)
     classes = patients.get("clearance", blank).astype(object)
     classes = classes.map(lambda c: str(c).strip().lower() if pd.notna(c) else c)
@@ -196,7 +207,7 @@ def apply_tree(
     )
     cells = cells.reindex(index=list(trees.CLEARANCE), columns=["negative", "positive"]).fillna(0)
     cells = cells.astype(int)
-    small = bool(((cells > 0) & (cells < min_count)).to_numpy().any())
+    small = bool((cells < min_count).to_numpy().any())
     count = cells.to_numpy(int)
     faster, slow = count[:2].sum(axis=0), count[2]
     four = (int(slow[1]), int(slow[0]), int(faster[1]), int(faster[0]))
@@ -204,7 +215,7 @@ def apply_tree(
     if int(use.sum()) == 0:
         odds = not_estimable("odds-ratio", "no patient has a prediction and MRD")
         area = not_estimable("auc", "no patient has a prediction and MRD")
-    elif min(v for v in four if v) < min_count:
+    elif min(four) < min_count:
         odds, area = not_estimable("odds-ratio", told), not_estimable("auc", told)
     else:
         odds = odds_ratio(four[0], four[1], four[2], four[3])
@@ -213,10 +224,10 @@ def apply_tree(
     k, n = int((called[right].astype(object) == classes[right]).sum()), int(right.sum())
     if n == 0:
         accuracy = not_estimable("proportion", "no column clearance with fast, intermediate, slow")
-    elif min(v for v in (k, n - k, n) if v) < min_count:
-        accuracy = not_estimable("proportion", told)
     else:
-        accuracy = proportion(k, n)
+        accuracy = withhold(proportion(k, n), min_count)
+    if any(0 < abs(n - other) < min_count for _, other, *_ in steps):
+        accuracy = replace(accuracy, n=None, n_events=None)
     table = None if small else cells.rename_axis("predicted").reset_index()
     return TreeApplied(steps, table, odds, area, accuracy)
 
