@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ballbook import paths
 from ballbook.run import run
 
 SLUG = "lineage-switch-survival"
 pytestmark = pytest.mark.slow
 
 
-def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any], dict[Any, Any]]:
     """Return the results, and estimates and verdicts by name."""
     results = json.loads((out / "results.json").read_text(encoding="utf8"))
     estimates = {e["id"]: e for e in results["estimates"]}
@@ -25,17 +26,22 @@ def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
     return results, estimates, verdicts
 
 
-def a_cohort(n: int, folder: Path) -> Path:
-    """Write `n` made-up switch cases with a true median of 4.8 months."""
+def a_cohort(n: int, folder: Path, *, deaths: int | None = None, untyped: int = 0) -> Path:
+    """Write `n` made-up switch cases with a true median of 4.8 months.
+
+    Of these exactly `deaths` die, where given, and `untyped` have no subtype.
+    """
     rng = np.random.default_rng(21)
     death, end = rng.exponential(4.8 / np.log(2), n), rng.uniform(6, 40, n)
     path = folder / f"cases{n}.csv"
+    died = death <= end if deaths is None else np.arange(n) < deaths
+    subtype = np.where(np.arange(n) % 3 > 0, "KMT2A-r", "other")
     pd.DataFrame(
         {
             "patient_id": [f"secret-{i}" for i in range(n)],
-            "subtype": np.where(np.arange(n) % 3 > 0, "KMT2A-r", "other"),
+            "subtype": np.where(np.arange(n) < untyped, "", subtype),
             "os_after_switch_months": np.minimum(death, end),
-            "os_after_switch_event": (death <= end).astype(int),
+            "os_after_switch_event": died.astype(int),
         }
     ).to_csv(path, index=False)
     return path
@@ -80,24 +86,48 @@ def test_headline_numbers_are_those_of_r(page: Path, golden: Any) -> None:
 def test_verdicts_follow_from_what_is_printed(page: Path) -> None:
     _, _, verdicts = results_of(page)
     words = {claim: v["verdict"] for (claim, _), v in verdicts.items()}
-    counted = ["n", "aml", "mpal", "rare", "kmt2a", "6mo"]
+    counted = ["n", "aml", "mpal", "rare", "kmt2a"]
     assert {words[f"ext-silbert-{c}"] for c in counted} == {"reproduced"}
-    assert words["iac-silbert-kmt2a"] == words["iac-silbert-other"] == "misprint"
-    unknown = ["os", "remission", "time", "drift", "bcrabl1"]
+    assert words["iac-silbert-kmt2a"] == "misprint"
+    unknown = ["6mo", "os", "remission", "time", "drift", "bcrabl1"]
     assert {words[f"ext-silbert-{c}"] for c in unknown} == {"not-testable"}
+    assert words["iac-silbert-other"] == "not-testable"
 
 
-def test_simulated_numbers_give_no_verdict(page: Path) -> None:
+def test_no_count_that_is_inferred_from_a_percentage_judges_it(page: Path) -> None:
+    _, estimates, verdicts = results_of(page)
+    table = pd.read_csv(paths.data() / "published" / "lineage_switch_evolve.csv")
+    typed = table.dropna(subset=["count"])
+    printed = set(typed["count"].astype(int))
+    inferred = [e for e in estimates.values() if "inferred" in e["method"]]
+    assert {e["n_events"] for e in inferred} == {57, 4}
+    assert all("(inferred)" in e["label"] for e in inferred)
+    for verdict in verdicts.values():
+        if verdict["verdict"] == "not-testable":
+            continue
+        assert not any(e["label"] in verdict["recomputed"] for e in inferred), verdict
+        count = re.search(r"(\d+)(?: events)?$", verdict["recomputed"])
+        assert count is not None
+        assert int(count[1]) in printed, verdict
+
+
+def test_comparisons_carry_the_tier_of_their_patients_and_no_p_value(page: Path) -> None:
     results, estimates, _ = results_of(page)
     assert not [v for v in results["verdicts"] if v["tier"] == "simulated"]
-    families = [e for id, e in estimates.items() if id.startswith(("median-allowed", "ratio-"))]
-    assert {e["tier"] for e in families} == {"simulated"}
+    assert not [e for e in results["estimates"] if e["tier"] == "simulated"]
+    ratios = {id: e for id, e in estimates.items() if id.startswith("ratio-")}
+    assert {e["tier"] for e in ratios.values()} == {"open", "published"}
+    assert {e["p_value"] for e in ratios.values()} == {None}
+    assert all("assuming a constant hazard" in e["label"] for e in ratios.values())
+    assert "times as long" not in results["summary"]
 
 
 def test_the_answer_stands_at_the_top_and_names_the_doubt(page: Path) -> None:
     results, estimates, _ = results_of(page)
     for id in ("relapse-all-median", "relapse-early-median"):
-        assert f"{estimates[id]['value']:.1f} months" in results["summary"]
+        assert f"{estimates[id]['value']:.1f} (" in results["summary"]
+    assert len(results["summary"].split()) <= 45
+    assert len(results["certainty"].split()) <= 30
     assert "no public case-level data" in results["certainty"]
     report = (page / "report.html").read_text(encoding="utf8")
     assert report.index("bb-answer") < report.index("What can be known")
@@ -136,25 +166,64 @@ def test_your_cases_are_judged_and_stay_yours(shared_data: Path, tmp_path: Path)
     assert verdicts["ext-silbert-os", True]["verdict"] == "consistent"
     assert verdicts["ext-silbert-kmt2a", True]["verdict"] == "consistent"
     assert verdicts["ext-silbert-os", False]["verdict"] == "not-testable"
-    assert "In your cohort the median is" in results["summary"]
+    assert "In your cohort it is" in results["summary"]
+    assert len(results["summary"].split()) <= 45
+    assert estimates["ratio-own"]["tier"] == "yours"
+    mine = [e for e in estimates.values() if e["tier"] == "yours"]
+    assert {e["n"] for e in mine} <= {120, None}
+    assert {e["n_events"] for e in mine} == {None}
     for file in out.rglob("*.*"):
         if file.suffix in {".html", ".csv", ".json", ".ipynb", ".svg"}:
             assert "secret-" not in file.read_text(encoding="utf8"), file.name
     drawn = pd.read_csv(out / "figures" / "survival-after-relapse.csv")
-    mine = drawn[drawn["group"] == "your cohort"]
-    assert len(mine) > 5
-    assert mine["at_risk"].isna().all()
+    drawn_of_mine = drawn[drawn["group"] == "your cohort"]
+    assert len(drawn_of_mine) > 5
+    assert drawn_of_mine["at_risk"].isna().all()
+    times = pd.read_csv(cases)
+    died = times.loc[times["os_after_switch_event"] == 1, "os_after_switch_months"].to_numpy()
+    by = np.array([(died <= t).sum() for t in drawn_of_mine["months"]])
+    assert (np.diff(by) >= 5).all()
 
 
-def test_a_handful_of_cases_is_not_shown(shared_data: Path, tmp_path: Path) -> None:
-    cases = a_cohort(4, tmp_path)
+@pytest.mark.parametrize(("n", "deaths"), [(4, None), (7, None), (80, 3)])
+def test_few_cases_or_deaths_show_no_survival(
+    shared_data: Path, tmp_path: Path, n: int, deaths: int | None
+) -> None:
+    cases = a_cohort(n, tmp_path, deaths=deaths)
     out = run(SLUG, parameters={"cohort": str(cases), "n_sim": 50}, out=tmp_path / "out")
     results, estimates, verdicts = results_of(out)
-    assert not [id for id in estimates if id.startswith("own-")]
+    told = [id for id, e in estimates.items() if e["tier"] == "yours" and e["value"] is not None]
+    assert set(told) <= {"own-kmt2a"}
     assert ("ext-silbert-os", True) not in verdicts
-    assert [g["status"] for g in results["gates"]].count("failed") >= 1
+    assert "your cohort" not in results["summary"].lower()
+    (gate,) = (g for g in results["gates"] if g["name"] == "your cohort is large enough")
+    assert (gate["status"], gate["statistic"]) == ("failed", None)
     drawn = pd.read_csv(out / "figures" / "survival-after-relapse.csv")
     assert "your cohort" not in set(drawn["group"])
+    medians = pd.read_csv(out / "figures" / "medians.csv")
+    assert "Your cohort" not in set(medians["label"])
+    times = pd.read_csv(cases)["os_after_switch_months"]
+    for file in out.rglob("*.*"):
+        if file.suffix in {".html", ".csv", ".json", ".svg"}:
+            text = file.read_text(encoding="utf8")
+            assert not [t for t in times if f"{t:.6f}" in text], file.name
+
+
+def test_a_few_without_subtype_cannot_be_counted(shared_data: Path, tmp_path: Path) -> None:
+    cases = a_cohort(60, tmp_path, untyped=2)
+    out = run(SLUG, parameters={"cohort": str(cases), "n_sim": 50}, out=tmp_path / "out")
+    _, estimates, verdicts = results_of(out)
+    assert (estimates["own-kmt2a"]["value"], estimates["own-kmt2a"]["n"]) == (None, None)
+    assert ("ext-silbert-kmt2a", True) not in verdicts
+    assert estimates["own-median"]["n"] == 60
+
+
+def test_a_smallest_count_of_zero_withholds_nothing(shared_data: Path, tmp_path: Path) -> None:
+    cases = a_cohort(7, tmp_path)
+    given = {"cohort": str(cases), "n_sim": 50, "min_count": 0}
+    _, estimates, _ = results_of(run(SLUG, parameters=given, out=tmp_path / "out"))
+    assert estimates["own-median"]["value"] is not None
+    assert estimates["own-median"]["n"] == 7
 
 
 @pytest.mark.parametrize(
