@@ -157,7 +157,8 @@ def findings_board() -> str:
     """Return the board of the landing page: finding, published, ours, data, verdict, link."""
     rows: list[dict[str, Any]] = []
     known = claims.read()
-    for slug in analyses.slugs():
+    contents = (paths.book() / "_toc.yml").read_text(encoding="utf8")
+    for slug in sorted(analyses.slugs(), key=contents.find):
         analysis = analyses.find(slug)
         file = paths.build() / "runs" / slug / "results.json"
         results = json.loads(file.read_text(encoding="utf8"))
