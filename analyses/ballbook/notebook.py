@@ -256,7 +256,7 @@ class Page:
 
     def _discreet(self, estimate: Estimate) -> Estimate:
         """Return an estimate of the reader's own patients with small counts withheld."""
-        if estimate.tier != "yours" or not self.min_count:
+        if estimate.tier != "yours":
             return estimate
         from ballbook import disclosure
 
