@@ -84,6 +84,18 @@ CALLS: list[Call] = [
     (power.two_proportions_power, {"p1": 0.2, "p2": 0.4, "n1": 30, "n2": 30}),
     (power.two_proportions_n, {"p1": 0.2, "p2": 0.4}),
     (power.detectable_hazard_ratio, {"events": 50}),
+    (power.cox_power, {"hr": 2.0, "events": 50, "prevalence": 0.3}),
+    (power.event_probability, {"median": 5.0, "accrual": 12.0, "follow_up": 12.0}),
+    (
+        power.medians_power,
+        {"median1": 9.0, "median0": 5.0, "n1": 30, "n0": 30, "accrual": 12.0, "follow_up": 12.0},
+    ),
+    (power.median_n_for_width, {"median": 5.0, "width": 2.0}),
+    (power.median_interval, {"median": 5.0, "events": 40}),
+    (lambda **k: meta_analysis.se_from_ci(**k, scale="log"), {"low": 0.1, "high": 0.5}),
+    (meta_analysis.log_hr_from_ci, {"hr": 2.0, "low": 1.2, "high": 3.4}),
+    (meta_analysis.log_hr_from_p, {"p": 0.01, "hr": 2.0}),
+    (meta_analysis.log_hr_from_survival_at, {"exposed": 0.5, "reference": 0.7, "p": 0.01}),
 ]
 
 # What no estimator may accept, by the kind of argument.

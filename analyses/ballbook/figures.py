@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ballbook.cox import CoxFit
     from ballbook.survival import SurvivalCurve
 
 
@@ -343,6 +344,45 @@ def forest(
         # Em spaces: a browser would fold ordinary ones into one.
         label += f"\n\u2190 {favours[0]}\u2003\u2003{favours[1]} \u2192"
     ax.set_xlabel(label)
+    return figure
+
+
+def schoenfeld(fit: CoxFit, labels: Mapping[str, str], *, unit: str = "months") -> Any:
+    """Draw scaled Schoenfeld residuals over time: a flat line means proportional hazards.
+
+    Parameters
+    ----------
+    fit : CoxFit
+    labels : mapping
+        Term of the model to its heading, one panel each.
+
+    Notes
+    -----
+    The smooth line (lowess over two thirds of the events) is the log hazard ratio as it changes
+    with time; the dashed line is the fitted constant. R: ``plot(cox.zph(fit))``, which smooths by
+    a natural spline.
+    """
+    from statsmodels.nonparametric.smoothers_lowess import lowess
+
+    residuals = fit.schoenfeld_residuals(scaled=True)
+    columns = min(3, len(labels))
+    rows = -(-len(labels) // columns)
+    figure, axes = panels(rows, columns, size=(7.2, 2.5 * rows), sharex=True, squeeze=False)
+    for ax, (term, label) in zip(axes.flat, labels.items(), strict=False):
+        time, values = residuals["time"].to_numpy(float), residuals[term].to_numpy(float)
+        smooth = lowess(values, time, frac=2 / 3, it=0)
+        ax.scatter(time, values, s=5, color=C.grey, alpha=0.6, linewidth=0)
+        ax.axhline(float(fit.coef[list(fit.terms).index(term)]), color=C.blue, linestyle="--", lw=1)
+        ax.axhline(0, color=C.muted, linewidth=0.7)
+        ax.plot(smooth[:, 0], smooth[:, 1], color=C.orange)
+        # Single events scatter far out; what matters is the line.
+        ax.set_ylim(*np.quantile(values, [0.03, 0.97]))
+        ax.set_xlabel(f"Time ({unit})")
+        ax.tick_params(labelbottom=True)
+        ax.text(0, 1.03, label, transform=ax.transAxes, fontsize=9)
+    for ax in axes.flat[len(labels) :]:
+        ax.set_visible(False)
+    axes[0, 0].set_ylabel("Log hazard ratio")
     return figure
 
 

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BLOCK = 64
+BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True)
