@@ -265,10 +265,15 @@ def numbers_at_risk(
             ax.text(tick, y, text, transform=place, fontsize=8.5, ha="center")
 
 
+COLOUR_OF_KIND = {
+    "pooled": C.ink, "prediction": C.muted, "yours": C.orange, "open": C.green,
+}  # fmt: skip
+
+
 def forest(
     table: pd.DataFrame,
     *,
-    null: float = 1.0,
+    null: float | None = 1.0,
     log: bool = True,
     xlabel: str = "Hazard ratio (95% interval)",
     favours: tuple[str, str] | None = None,
@@ -280,8 +285,9 @@ def forest(
     ----------
     table : DataFrame
         Rows from top to bottom with columns ``label``, ``value``, ``ci_low``, ``ci_high``, and
-        optionally ``weight`` (sizes the square), ``kind`` (``study``, ``pooled``, ``prediction``,
-        ``yours``, ``heading``), and ``note`` (text at the right of the estimate, such as counts).
+        optionally ``weight`` (sizes the square), ``kind`` (``study``, ``open``, ``pooled``,
+        ``prediction``, ``yours``, ``heading``), and ``note`` (text at the right of the estimate,
+        such as counts).
     favours : pair of str, optional
         Words left and right of the null below the axis.
     """
@@ -296,7 +302,7 @@ def forest(
         y = -i
         if kind == "heading":
             continue
-        colour = {"pooled": C.ink, "prediction": C.muted, "yours": C.orange}.get(kind, C.blue)
+        colour = COLOUR_OF_KIND.get(kind, C.blue)
         if kind == "pooled":
             ax.fill([low, value, high, value], [y, y + 0.26, y, y - 0.26], color=colour, zorder=3)
         elif kind == "prediction":
@@ -305,7 +311,8 @@ def forest(
             ax.plot([low, high], [y, y], color=colour, linewidth=1.4, solid_capstyle="butt")
             area = 22 + (70 * weight[i] / largest if np.isfinite(weight[i]) else 18)
             ax.scatter([value], [y], s=area, marker="s", color=colour, zorder=3, linewidth=0)
-    ax.axvline(null, color=C.muted, linewidth=0.9, zorder=0)
+    if null is not None:
+        ax.axvline(null, color=C.muted, linewidth=0.9, zorder=0)
     if log:
         from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -317,17 +324,15 @@ def forest(
     for tick, kind in zip(ax.get_yticklabels(), kinds, strict=True):
         tick.set_fontweight("bold" if kind in {"pooled", "heading"} else "normal")
     notes = rows["note"].fillna("") if "note" in rows else [""] * len(rows)
-    widest = 5.6 * max(
-        len(f"{value:.2f} ({low:.2f} to {high:.2f})")
-        for (value, low, high), kind in zip(points, kinds, strict=True)
-        if kind != "heading"
-    )
-    for i, ((value, low, high), kind, note) in enumerate(zip(points, kinds, notes, strict=True)):
+    texts = [
+        f"{value:.2f}" + ("" if np.isnan([low, high]).all() else f" ({low:.2f} to {high:.2f})")
+        for value, low, high in points
+    ]
+    widest = 5.6 * max(len(t) for t, kind in zip(texts, kinds, strict=True) if kind != "heading")
+    for i, ((_, low, high), kind, note) in enumerate(zip(points, kinds, notes, strict=True)):
         if kind == "heading":
             continue
-        text = f"{value:.2f} ({low:.2f} to {high:.2f})"
-        if kind == "prediction":
-            text = f"{low:.2f} to {high:.2f}"
+        text = f"{low:.2f} to {high:.2f}" if kind == "prediction" else texts[i]
         ax.text(1.02, -i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
         if note:
             # A distance in points, since the axes are narrow where labels are long.

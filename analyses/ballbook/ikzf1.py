@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ballbook import disclosure
+from ballbook import disclosure, gates
 from ballbook.cohort import Cohort
 from ballbook.cox import cox, firth_cox
 from ballbook.meta_analysis import (
@@ -37,7 +37,7 @@ from ballbook.meta_analysis import (
     pooled_for_verdict,
     random_effects,
 )
-from ballbook.results import Estimate, not_estimable
+from ballbook.results import Estimate, Gate, not_estimable
 from ballbook.survival import SurvivalCurve, kaplan_meier_by
 
 Precision = Literal["printed", "counts", "half counts"]
@@ -431,12 +431,15 @@ class OutcomeByDeletion:
         shown.
     note : str
         What a reader should know of the numbers.
+    gates : tuple of Gate
+        Assumptions checked on these patients.
     """
 
     steps: list[tuple[Any, ...]]
     curves: dict[str, SurvivalCurve]
     hazard_ratio: Estimate
     note: str
+    gates: tuple[Gate, ...] = ()
 
 
 def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> OutcomeByDeletion:
@@ -495,13 +498,100 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
     curves = kaplan_meier_by(table["time_months"], table["event"], group, entry=late)
     curves = {g: curves[g] for g in names}
     exposed = (table["ikzf1"] == "del").astype(float).to_frame("ikzf1")
-    ratio = cox(table["time_months"], table["event"], exposed, entry=late).hazard_ratio("ikzf1")
+    fit = cox(table["time_months"], table["event"], exposed, entry=late)
+    ratio, checked = fit.hazard_ratio("ikzf1"), [gates.events_per_variable(int(events.sum()), 1)]
     note = "Unadjusted."
-    if ratio.value is None and events.sum() > 0:
+    if ratio.value is not None:
+        checked.append(gates.proportional_hazards(fit))
+    elif events.sum() > 0:
         penalised = firth_cox(table["time_months"], table["event"], exposed, entry=late)
         ratio = penalised.hazard_ratio("ikzf1")
         note = "Unadjusted; Firth's penalty, because a group has no events."
-    return OutcomeByDeletion(steps, curves, ratio, note)
+    checked.append(
+        Gate("Late entry", "passed", action="Nobody entered after time zero.")
+        if late is None
+        else Gate("Late entry", "failed", action="Risk sets count patients from their entry on.")
+    )
+    own = tuple(replace(g, name=f"Your cohort: {g.name[0].lower()}{g.name[1:]}") for g in checked)
+    return OutcomeByDeletion(steps, curves, ratio, note, own)
+
+
+def specifications(cohort: Cohort, endpoint: str, min_count: int = 0) -> pd.DataFrame:
+    """Return a cohort's hazard ratio of a deletion under defensible choices.
+
+    Endpoints (all that the cohort has), patients (all; under 18 and from 18 years on; with and
+    without *BCR::ABL1*), covariates (none; age and the logarithm of the white count), strata
+    (none; protocol). A choice is left out where the cohort lacks a column, or where a group would
+    have fewer than `min_count` patients or events, or none.
+
+    Returns
+    -------
+    DataFrame
+        ``value, ci_low, ci_high, p_value``, ``chosen`` (true for `endpoint` of all patients,
+        unadjusted), and one column a choice: ``endpoint, patients, adjusted, strata``.
+    """
+    columns = ["value", "ci_low", "ci_high", "p_value", "chosen", *CHOICES]
+    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
+    rows = []
+    for name in given if "ikzf1" in cohort.patients else []:
+        timed = cohort.endpoint(name)
+        timed = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
+        for who, keep in _subgroups(timed).items():
+            for covariates in ((), ("age_years", "log_wbc")):
+                for stratum in (None, "protocol"):
+                    ratio = _one_ratio(timed[keep], covariates, stratum, min_count)
+                    if ratio is None or ratio.value is None:
+                        continue
+                    plain = who == "all" and not covariates and stratum is None
+                    rows.append(
+                        [ratio.value, ratio.ci_low, ratio.ci_high, ratio.p_value,
+                         plain and name == endpoint, name, who,
+                         "age, white count" if covariates else "none", stratum or "none"]
+                    )  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+CHOICES = ("endpoint", "patients", "adjusted", "strata")
+
+
+def _subgroups(timed: pd.DataFrame) -> dict[str, pd.Series]:
+    found = {"all": pd.Series(True, timed.index)}
+    if "age_years" in timed:
+        found["under 18 years"] = timed["age_years"] < 18
+        found["18 years and over"] = timed["age_years"] >= 18
+    if "subtype" in timed:
+        ph = timed["subtype"] == "BCR::ABL1"
+        found["BCR::ABL1"] = ph
+        found["not BCR::ABL1"] = timed["subtype"].notna() & ~ph
+    return {who: keep for who, keep in found.items() if who == "all" or keep.any() != keep.all()}
+
+
+def _one_ratio(
+    table: pd.DataFrame, covariates: Sequence[str], stratum: str | None, min_count: int
+) -> Estimate | None:
+    """Return the adjusted hazard ratio of a deletion, None where it may not or cannot be had."""
+    needed = {"log_wbc": "wbc_10e9_per_l"}
+    columns = [needed.get(c, c) for c in covariates] + ([stratum] if stratum else [])
+    if not set(columns) <= set(table.columns):
+        return None
+    if "log_wbc" in covariates:
+        table = table.assign(log_wbc=np.log(table["wbc_10e9_per_l"].where(lambda w: w > 0)))
+    table = table.dropna(subset=[*covariates, *([stratum] if stratum else [])])
+    if stratum and table[stratum].nunique() < 2:
+        return None
+    few = table.groupby("ikzf1")["event"].agg(["size", "sum"]).reindex(["del", "wt"], fill_value=0)
+    if few.min(axis=None) < max(min_count, 1) or few["sum"].sum() < 5 * (1 + len(covariates)):
+        return None
+    entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
+    X = table[list(covariates)].assign(ikzf1=(table["ikzf1"] == "del").astype(float))
+    if (X.nunique() < 2).any():
+        return None
+    fit = cox(
+        table["time_months"], table["event"], X,
+        strata=None if stratum is None else table[stratum],
+        entry=entry if entry is not None and entry.gt(0).any() else None,
+    )  # fmt: skip
+    return fit.hazard_ratio("ikzf1")
 
 
 # ----------------------------------------------------------------------- the band in a karyotype

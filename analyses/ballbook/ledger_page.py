@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from ballbook import analyses, render
+from ballbook.bibliography import short
 from ballbook.ledger import records
-from ballbook.report import references
 from ballbook.results import TIERS, VERDICTS
 
 COLUMNS = ("Claim", "Paper", "Published", "Recomputed", "Data", "Verdict", "Why")
@@ -147,7 +147,7 @@ def line(row: dict[str, Any]) -> str:
 
 def cited(source: str) -> str:
     """Return the short citation of a paper; a title in the place of an author is cut short."""
-    return shorten(references().get(source, source), CITATION, placeholder=" …")
+    return shorten(short().get(source, source), CITATION, placeholder=" …")
 
 
 def title(slug: str) -> str:

@@ -21,6 +21,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -234,6 +235,108 @@ class Page:
     def claims(self) -> None:
         """Show the claims of this analysis with their verdicts."""
         show(render.verdicts(self.verdicts_found, claims.read()))
+
+    def beside(
+        self,
+        rows: Mapping[str, tuple[str, Sequence[str]]],
+        *,
+        name: str = "beside",
+        xlabel: str | None = None,
+    ) -> None:
+        """Show the reader's estimates beside published and open ones, as a forest plot and a table.
+
+        Without a reader's cohort nothing is shown. The P values of difference and heterogeneity and
+        the power are recorded as ``<own id>-difference``, ``-heterogeneity`` and ``-power``.
+
+        Parameters
+        ----------
+        rows : mapping
+            Quantity in words to ``(own id, other ids)``: the id of a recorded estimate of the
+            reader's, and ids of recorded estimates or of claims, the published number that the
+            reader's is compared with first. All of one kind.
+        xlabel : str, optional
+            What the axis shows; the kind in words when not given.
+        """
+        if self.cohort is None:
+            return
+        from ballbook import beside
+
+        found = [
+            beside.compare(words, self.estimates_by_id[own], [self._known(i) for i in others])
+            for words, (own, others) in rows.items()
+        ]
+        for c in found:
+            for what in ("difference", "heterogeneity", "power"):
+                self.record(
+                    getattr(c, what), id=f"{c.own.id}-{what}", label=f"{c.quantity}: {what}",
+                    tier=c.own.tier,
+                )  # fmt: skip
+        drawn = [c for c in found if c.own.value is not None]
+        if drawn:
+            shown = beside.forest_rows(drawn)
+            scale, kind = beside.scale_of(drawn), drawn[0].own.kind.replace("-", " ").capitalize()
+            unit = "%" if beside.percent(drawn[0].own) else drawn[0].own.unit
+            kind = xlabel or (f"{kind}, {unit}" if unit else kind)
+            self.figure(
+                figures.forest(
+                    shown, null=scale.null, log=scale.name == "log",
+                    xlabel=f"{kind} (95% interval)",
+                ),
+                name, data=shown,
+                caption="Your cohort (orange), published numbers (blue) and open data (green).",
+                alt="Forest plot of your cohort beside published numbers and open data: "
+                + "; ".join(f"{c.quantity}, yours {c.own}" for c in drawn),
+            )  # fmt: skip
+        columns = {
+            "quantity": "Quantity", "published": "Published", "others": "Also", "yours": "Yours",
+            "difference_p": "P, yours v published", "heterogeneity_p": "P, heterogeneity",
+            "power": "Power to see the published effect", "detectable": "80% power to see",
+        }  # fmt: skip
+        frame = beside.table(found)
+        empty = [c for c in ("others", "power", "detectable") if not frame[c].astype(bool).any()]
+        self.table(
+            frame, name, columns={k: v for k, v in columns.items() if k not in empty},
+            caption=(
+                "Power is that of your cohort, by its own standard error, had the published effect "
+                "been exactly true. 80% power to see: values that a cohort as precise as yours "
+                "would have told from no effect (or, for a level, from the published one) four "
+                "times in five."
+            ),
+        )  # fmt: skip
+
+    def _known(self, id: str) -> Estimate:
+        """Return the recorded estimate `id`, or the claim `id` as an estimate."""
+        from ballbook import beside, bibliography
+
+        if id in self.estimates_by_id:
+            return self.estimates_by_id[id]
+        claim = claims.read().get(id)
+        if claim is None:
+            raise ValueError(f"{id!r} is neither a recorded estimate nor a claim")
+        return beside.from_claim(claim, bibliography.short().get(claim.source, claim.source))
+
+    def methods(self, text: str) -> None:
+        """Show the methods paragraph of the reader's cohort, ready for a paper.
+
+        Without a reader's cohort nothing is shown. What was found, the software with its versions,
+        and the references follow by themselves; all is also written as ``methods.txt``.
+
+        Parameters
+        ----------
+        text : str
+            What was done with the cohort, in sentences built from what was run, with citations as
+            ``{cite:p}`key```.
+        """
+        if self.cohort is None:
+            return
+        from ballbook import paragraph
+
+        own = [e for e in self.estimates_by_id.values() if e.id.startswith("own-")]
+        written = paragraph.write(
+            text, own, self._provenance(), self.slug, self.min_count, sys.modules
+        )
+        (self.out / "methods.txt").write_text(written.plain, encoding="utf8")
+        show(written.html)
 
     # What the page keeps
 

@@ -8,7 +8,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ballbook import paths
+from ballbook import bibliography, paths
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -17,25 +17,6 @@ CITE = re.compile(r"\{cite(?::[a-z]+)?\}`([^`]+)`")
 TARGET = re.compile(r"^\([\w-]+\)=\s*$", re.M)
 FENCE = re.compile(r"^:::+(?:\{[\w-]+\}\s*(.*))?$", re.M)
 ROLE = re.compile(r"\{(?:doc|ref|term|numref)\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
-
-
-@cache
-def references() -> dict[str, str]:
-    """Return short forms of the book's references by key: first author and year."""
-    from pybtex.database import parse_file
-
-    file = paths.book() / "references.bib"
-    if not file.is_file():
-        return {}
-    short = {}
-    for key, entry in parse_file(str(file)).entries.items():
-        people = entry.persons.get("author", [])
-        name = entry.fields.get("organization", entry.fields.get("title", key))
-        if people:
-            name = " ".join(people[0].prelast_names + people[0].last_names)
-        others = " et al." if len(people) > 1 else ""
-        short[key] = f"{name}{others} {entry.fields.get('year', '')}".strip().replace("{", "")
-    return {k: v.replace("}", "") for k, v in short.items()}
 
 
 @cache
@@ -61,7 +42,7 @@ def reader() -> Any:
 
 def prose(source: str) -> str:
     """Return a Markdown cell as HTML, with MyST's citations and references made plain text."""
-    known = references()
+    known = bibliography.short()
 
     def cite(match: re.Match[str]) -> str:
         keys = [key.strip() for key in match[1].split(",")]

@@ -1,4 +1,4 @@
-"""Format references in the journals' numbered style, leaving out what was not read.
+"""The book's references: short and full forms, and their style in the journals' numbered manner.
 
 Many of the book's sources were read as abstracts or index pages, so a title, author or year may
 be missing. The stock styles refuse such an entry; this one prints what there is.
@@ -6,8 +6,12 @@ be missing. The stock styles refuse such an entry; this one prints what there is
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
+from pybtex.backends.plaintext import Backend
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.unsrt import Style as UnsrtStyle
 from pybtex.style.template import (
@@ -20,7 +24,8 @@ from pybtex.style.template import (
     tag,
     words,
 )
-from sphinx.application import Sphinx
+
+from ballbook import paths
 
 
 def vancouver(person: Any) -> str:
@@ -84,9 +89,48 @@ class BallbookStyle(UnsrtStyle):
 
     get_misc_template = get_article_template
     get_book_template = get_article_template
+    get_inproceedings_template = get_article_template
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
-    """Make the style known as ``bibtex_default_style = "ballbook"``."""
+@cache
+def _library() -> Any:
+    from pybtex.database import BibliographyData, parse_file
+
+    file = paths.book() / "references.bib"
+    return parse_file(str(file)) if file.is_file() else BibliographyData()
+
+
+@cache
+def short() -> dict[str, str]:
+    """Return short forms of the book's references by key: first author and year."""
+    found = {}
+    for key, entry in _library().entries.items():
+        people = entry.persons.get("author", [])
+        name = entry.fields.get("organization", entry.fields.get("title", key))
+        if people:
+            name = " ".join(people[0].prelast_names + people[0].last_names)
+        others = " et al." if len(people) > 1 else ""
+        found[key] = f"{name}{others} {entry.fields.get('year', '')}".strip()
+    return {k: re.sub("[{}]", "", v) for k, v in found.items()}
+
+
+def full(keys: Iterable[str]) -> list[str]:
+    """Return the references `keys` in full, as plain text, in the order given.
+
+    Raises
+    ------
+    KeyError
+        If a key is not in ``book/references.bib``.
+    """
+    entries = _library().entries
+    wanted = [(key, entries[key]) for key in keys]
+    style, plain = BallbookStyle(), Backend()
+    return [
+        style.format_entry(str(i), entry).text.render(plain) for i, (_, entry) in enumerate(wanted)
+    ]
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Make the style known to Sphinx as ``bibtex_default_style = "ballbook"``."""
     register_plugin("pybtex.style.formatting", "ballbook", BallbookStyle, force=True)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
