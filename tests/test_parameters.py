@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ballbook import analyses
 from ballbook.parameters import InvalidParameters, parse, resolve
 
 CELL = """
@@ -91,3 +94,61 @@ def test_decimal_numbers_survive_the_command_line(number: float) -> None:
 @given(st.text())
 def test_text_is_never_changed(text: str) -> None:
     assert resolve(parse(CELL), {"cohort": text})["cohort"] == text
+
+
+# ------------------------------------------------------------------------------------- ranges
+
+RANGES = """
+early: float = 18.0  # months [> 0, < late]
+late: float = 36.0  # months [<= 1200]
+folds: int = 5  # parts [>= 2, <= 10]
+times: list[float] = [1.0, 5.0]  # years shown [> 0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("early", "0", "early: got 0.0, expected a number above 0 and below 36 (late)"),
+        ("early", "36", "early: got 36.0, expected a number above 0 and below 36 (late)"),
+        ("late", "1200.5", "late: got 1200.5, expected a number of at most 1200"),
+        ("folds", "1", "folds: got 1, expected a whole number of at least 2 and of at most 10"),
+        ("times", "1,-2", "times: got [1.0, -2.0], expected a number above 0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(name: str, given: str, said: str) -> None:
+    with pytest.raises(InvalidParameters) as caught:
+        resolve(parse(RANGES), {name: given})
+    assert caught.value.problems == [said]
+
+
+def test_limits_belong_to_their_range_and_not_to_the_help() -> None:
+    declared = {p.name: p for p in parse(RANGES)}
+    assert (declared["early"].help, declared["early"].range) == ("months", "> 0, < late")
+    values = resolve(parse(RANGES), {"folds": "10", "late": "1200", "early": "1199.9"})
+    assert (values["folds"], values["late"], values["early"]) == (10, 1200.0, 1199.9)
+    assert resolve(parse(RANGES), {"folds": "2"})["folds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("n: int = 1  # parts [>= 2]", "the default should be a whole number of at least 2"),
+        ("n: str = 'a'  # word [> 2]", "only a number has a range"),
+        ("n: int = 1  # parts [> m]", "the limit m is no parameter"),
+        ("n: int = 1  # parts [> 0 < 3]", "the range should be limits"),
+    ],
+)
+def test_a_range_that_breaks_the_contract_is_refused(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse(line)
+
+
+@pytest.mark.parametrize("slug", analyses.slugs())
+def test_every_number_of_a_page_has_a_range(slug: str) -> None:
+    declared = analyses.find(slug).parameters
+    bare = [p.name for p in declared if re.search("int|float", p.type) and not p.limits]
+    assert not bare, f"{slug}: declare the range of {', '.join(bare)}, as [> 0, <= 100]"
+    for name, value in (("min_count", -1), ("seed", -1)):
+        with pytest.raises(InvalidParameters, match=f"{name}: got -1, expected a whole number"):
+            resolve(declared, {name: value})

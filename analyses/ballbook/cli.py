@@ -93,7 +93,8 @@ def describe(analysis: str) -> None:
     click.echo(f"{found.meta['title']}\n{found.meta['finding']}\n")
     click.echo("Parameters")
     for p in found.parameters:
-        click.echo(f"  {p.name}: {p.type} = {p.default!r}\n      {p.help}")
+        limits = f" [{p.range}]" if p.range else ""
+        click.echo(f"  {p.name}: {p.type} = {p.default!r}{limits}\n      {p.help}")
     click.echo("\nData\n  " + "\n  ".join(found.meta["data"] or ["published tables only"]))
     click.echo("\nClaims")
     for claim in claims.of_analysis(analysis):

@@ -3,10 +3,12 @@
 The cell is the only source of a command line's names, types, defaults and help. Each line is an
 annotated assignment of a literal with a comment::
 
-    horizon_years: float = 5.0  # time at which event-free survival is read
+    horizon_years: float = 5.0  # time at which event-free survival is read [> 0, <= 100]
 
-Values given by a user are checked against it before any kernel starts: unknown names, wrong types
-and ambiguous spellings such as ``007`` for a number are refused, all problems at once.
+What stands in brackets at its end is the range of a number; a limit may be another parameter.
+Values given by a user are checked against the cell before any data are read and any kernel starts:
+unknown names, wrong types, numbers out of range and ambiguous spellings such as ``007`` for a
+number are refused, all problems at once.
 """
 
 from __future__ import annotations
@@ -15,14 +17,24 @@ import ast
 import difflib
 import io
 import math
+import operator
 import re
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 SCALARS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
+RANGE = re.compile(r"\s*\[([<>][^\[\]]*)\]$")
+LIMIT = re.compile(r"\s*(<=|>=|<|>)\s*(\S+)\s*")
+HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+SAID = {"<": "below {}", "<=": "of at most {}", ">": "above {}", ">=": "of at least {}"}
 DECIMAL = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 
 
@@ -39,7 +51,8 @@ class Parameter:
     """One declared parameter.
 
     `type` is ``str``, ``int``, ``float``, ``bool``, ``list[<scalar>]`` or ``Literal[...]``, whose
-    members are then in `choices`.
+    members are then in `choices`. `limits` are pairs of an operator and a number, or the name of
+    another parameter.
     """
 
     name: str
@@ -47,6 +60,25 @@ class Parameter:
     default: Any
     help: str
     choices: tuple[Any, ...] = ()
+    limits: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The limits as they are declared, ``> 0, <= 100``; empty where there are none."""
+        return ", ".join(f"{sign} {_number(limit)}" for sign, limit in self.limits)
+
+    def out_of_range(self, value: Any, values: Mapping[str, Any]) -> str | None:
+        """Return what was expected of a converted value that breaks a limit, or None."""
+        kind = "a whole number" if "int" in self.type else "a number"
+        numbers = value if isinstance(value, list) else [value]
+        bounds = [(sign, values[x] if isinstance(x, str) else x) for sign, x in self.limits]
+        if all(HOLDS[sign](number, bound) for sign, bound in bounds for number in numbers):
+            return None
+        told = [
+            SAID[sign].format(_number(bound) + (f" ({limit})" if isinstance(limit, str) else ""))
+            for (sign, limit), (_, bound) in zip(self.limits, bounds, strict=True)
+        ]
+        return f"{kind} {' and '.join(told)}"
 
     def convert(self, given: Any) -> Any:
         """Return `given` (text from a command line, or a Python value) as the declared type.
@@ -69,6 +101,22 @@ class Parameter:
                 raise ValueError(f"a list of {scalar} values, separated by commas")
             return [convert_scalar(scalar, item) for item in given]
         return convert_scalar(self.type, given)
+
+
+def _number(limit: float | str) -> str:
+    return limit if isinstance(limit, str) else f"{limit:.12g}"
+
+
+def _limits(declared: str) -> tuple[tuple[str, float | str], ...]:
+    """Return the limits in ``> 0, < late_months``."""
+    found: list[tuple[str, float | str]] = []
+    for part in declared.split(","):
+        limit = LIMIT.fullmatch(part)
+        if limit is None:
+            raise ValueError(f"the range should be limits such as > 0, <= 100, not {part.strip()}")
+        sign, bound = limit[1], limit[2]
+        found.append((sign, bound if bound.isidentifier() else float(bound)))
+    return tuple(found)
 
 
 def convert_scalar(kind: str, given: Any) -> Any:
@@ -127,7 +175,13 @@ def parse(source: str) -> list[Parameter]:
         help_text = comments.get(node.end_lineno or node.lineno, "")
         if not help_text:
             raise ValueError(f"{name}: a help comment is needed on the same line")
-        parameter = Parameter(name, annotation, ast.literal_eval(node.value), help_text, choices)
+        limits: tuple[tuple[str, float | str], ...] = ()
+        if declared := RANGE.search(help_text):
+            if annotation.removeprefix("list[").removesuffix("]") not in {"int", "float"}:
+                raise ValueError(f"{name}: only a number has a range")
+            limits, help_text = _limits(declared[1]), help_text[: declared.start()]
+        default = ast.literal_eval(node.value)
+        parameter = Parameter(name, annotation, default, help_text, choices, limits)
         try:
             as_declared = parameter.convert(parameter.default)
         except ValueError as error:
@@ -135,6 +189,13 @@ def parse(source: str) -> list[Parameter]:
         if type(as_declared) is not type(parameter.default):
             raise ValueError(f"{name}: the default should be written as {annotation}")
         found.append(parameter)
+    defaults = {p.name: p.default for p in found}
+    for p in found:
+        for _, limit in p.limits:
+            if isinstance(limit, str) and not isinstance(defaults.get(limit), (int, float)):
+                raise ValueError(f"{p.name}: the limit {limit} is no parameter with a number")
+        if expected := p.out_of_range(p.default, defaults):
+            raise ValueError(f"{p.name}: the default should be {expected}")
     return found
 
 
@@ -167,6 +228,10 @@ def resolve(declared: list[Parameter], given: Mapping[str, Any]) -> dict[str, An
             values[name] = known[name].convert(value)
         except ValueError as error:
             problems.append(f"{name}: got {value!r}, expected {error}")
+    if not problems:
+        for p in declared:
+            if expected := p.out_of_range(values[p.name], values):
+                problems.append(f"{p.name}: got {values[p.name]!r}, expected {expected}")
     if problems:
         raise InvalidParameters(problems)
     return values

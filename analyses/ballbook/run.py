@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ballbook import analyses, catalog, claims, paths, render
-from ballbook.parameters import InvalidParameters, resolve
+from ballbook.parameters import resolve
 from ballbook.results import Verdict
 
 if TYPE_CHECKING:
@@ -79,8 +79,6 @@ def run(
     """
     analysis = analyses.find(slug)
     values = resolve(analysis.parameters, parameters or {})
-    if values.get("min_count", 0) < 0:
-        raise InvalidParameters([f"min_count: got {values['min_count']}, expected 0 or more"])
     target = (out or paths.build() / "runs" / slug).resolve()
     if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
         raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
