@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ballbook import analyses, catalog, claims, paths, render
+from ballbook import analyses, catalog, claims, ledger, paths, render
 from ballbook.parameters import resolve
 from ballbook.results import Verdict
 
@@ -80,8 +80,7 @@ def run(
     analysis = analyses.find(slug)
     values = resolve(analysis.parameters, parameters or {})
     target = (out or paths.build() / "runs" / slug).resolve()
-    if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
-        raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
+    check_target(target)
     if values.get("cohort"):
         from ballbook import needs
         from ballbook.cohort import read_cohort
@@ -90,18 +89,38 @@ def run(
         needs.require(read_cohort(values["cohort"], column_map), slug, values)
     for id in analysis.meta["data"]:
         catalog.get(id)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_leftovers(target)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
+    with placed(target) as work:
         given = str(Path(column_map).expanduser().resolve()) if column_map else ""
         with environment(BALLBOOK_MAP=given):
             executed = execute(analysis, values, work)
         finish(analysis, values, executed, work)
+    return target
+
+
+def check_target(target: Path) -> None:
+    """Refuse an output folder that holds something else than an earlier run.
+
+    Raises
+    ------
+    NotEmpty
+    """
+    if target.exists() and not target.is_dir():
+        raise NotEmpty(f"{target} is a file; choose a folder")
+    if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
+        raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
+
+
+@contextmanager
+def placed(target: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into, which takes the place of `target` when all went well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(target)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield work
         replace_folder(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return target
 
 
 def sweep_leftovers(target: Path) -> None:
@@ -270,9 +289,10 @@ def headline(meta: Mapping[str, Any], results: Mapping[str, Any]) -> list[Verdic
 
 def answer_box(analysis: analyses.Analysis, results: Mapping[str, Any]) -> str:
     """Return the HTML of the answer box from the results of a run."""
-    return render.answer(
+    box = render.answer(
         results["summary"],
         results.get("certainty", ""),
         headline(analysis.meta, results),
         claims.read(),
     )
+    return render.dummy_label() + box if ledger.of_dummy(results) else box
