@@ -30,6 +30,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.claims import InvalidClaims
         from ballbook.cohort import InvalidCohort
         from ballbook.contradictions import InvalidAudit
+        from ballbook.dummy import InvalidDummy
         from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
         from ballbook.parameters import InvalidParameters
         from ballbook.recorded import NotKept
@@ -42,6 +43,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             InvalidCohort,
             InvalidClaims,
             InvalidAudit,
+            InvalidDummy,
             NotEmpty,
             UnreadableLedger,
         )
@@ -204,7 +206,8 @@ def check(
         for problem in match.errors:
             click.echo(f"error: {problem}", err=True)
         ending = "no error found." if match.accepted else f"{analysis} cannot be run on them."
-        click.echo(f"{found.n} patients, {ending}")
+        dummy = " They are dummies: a run is a method-check." if found.tier == "simulated" else ""
+        click.echo(f"{found.n} patients, {ending}{dummy}")
     if not match.accepted:
         sys.exit(REFUSED)
 
@@ -260,12 +263,10 @@ def template(analysis: str, out: Path | None) -> None:
     from ballbook import templates
     from ballbook.analyses import find
     from ballbook.dictionaries import dictionary
-    from ballbook.run import NotEmpty
 
     find(analysis)
     if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise NotEmpty(f"{out} is not an empty folder; choose another")
+        refuse_full(out)
         for file in templates.write(analysis, out):
             click.echo(str(file))
         click.echo(f"Try it: ballbook check {analysis} --cohort {out}")
@@ -275,6 +276,32 @@ def template(analysis: str, out: Path | None) -> None:
         click.echo(f"# {name}.csv\n{','.join(c.name for c in columns)}")
         for c in columns:
             click.echo(f"#   {c.name}: {c.help}")
+
+
+@main.command()
+@click.argument("analysis")
+@click.option("--n", type=int, default=200, show_default=True, help="Patients.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same bytes.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@explained
+def dummy(analysis: str, n: int, seed: int, out: Path) -> None:
+    """Write a cohort of invented patients for ANALYSIS, to try everything on before real ones."""
+    from ballbook import dummy as dummies
+    from ballbook.analyses import find
+
+    find(analysis)
+    refuse_full(out)
+    for file in dummies.write(analysis, out, n=n, seed=seed):
+        click.echo(str(file))
+    click.echo(f"Try it: ballbook run {analysis} --cohort {out}")
+
+
+def refuse_full(out: Path) -> None:
+    """Refuse a folder that holds something already."""
+    from ballbook.run import NotEmpty
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise NotEmpty(f"{out} is not an empty folder; choose another")
 
 
 def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -327,25 +354,44 @@ def run(
 @main.command()
 @click.argument("analysis")
 @click.argument("grid", nargs=-1, required=True, metavar="NAME=VALUE,VALUE...")
+@click.option("--cohort", help="Your cohort: a table or a folder of tables.")
+@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
+@click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all runs.")
 @explained
-def sweep(analysis: str, grid: tuple[str, ...], out: Path) -> None:
+def sweep(
+    analysis: str,
+    grid: tuple[str, ...],
+    cohort: str | None,
+    column_map: str | None,
+    min_count: int | None,
+    out: Path,
+) -> None:
     """Run ANALYSIS over every combination of the GRID and join the estimates in one CSV."""
     import pandas as pd
 
     from ballbook.analyses import find
     from ballbook.notebook import write_csv
-    from ballbook.parameters import resolve
+    from ballbook.parameters import InvalidParameters, resolve
     from ballbook.run import run as execute
 
     axes = {name: values.split(",") for name, values in assignments(grid).items()}
     points = [dict(zip(axes, p, strict=True)) for p in itertools.product(*axes.values())]
+    fixed = {"cohort": cohort, "min_count": min_count}
+    fixed = {name: value for name, value in fixed.items() if value is not None}
+    if twice := sorted(set(fixed) & set(axes)):
+        raise InvalidParameters([f"{name} is given twice" for name in twice])
     for point in points:
-        resolve(find(analysis).parameters, point)
+        resolve(find(analysis).parameters, {**fixed, **point})
     rows = []
     with click.progressbar(points, label=analysis, file=sys.stderr) as bar:
         for i, point in enumerate(bar):
-            folder = execute(analysis, parameters=point, out=out / f"{i:03d}")
+            folder = execute(
+                analysis,
+                parameters={**fixed, **point},
+                out=out / f"{i:03d}",
+                column_map=column_map,
+            )
             results = json.loads((folder / "results.json").read_text(encoding="utf8"))
             rows += [{"run": i, **point, **e} for e in results["estimates"]]
     write_csv(pd.DataFrame(rows), out / "estimates.csv")

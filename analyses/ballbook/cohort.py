@@ -36,6 +36,8 @@ from ballbook.results import Tier
 
 ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
 
+# Ids of invented patients start like this (see `ballbook.dummy`).
+DUMMY = "DUMMY-"
 DAYS_PER_MONTH = 365.25 / 12
 DAYS_PER_YEAR = 365.25
 
@@ -1114,12 +1116,14 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-_COMPANIONS = {"dictionary.csv", "dictionary.md", "map.yml"}
+_COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
 def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = None) -> Cohort:
     """Return the cohort in a reader's file or folder, as ``tier`` "yours".
+
+    Where all ids start with `DUMMY` the patients are invented and the tier is "simulated".
 
     Parameters
     ----------
@@ -1167,6 +1171,14 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         if declared is None and path.is_dir():
             declared = _declared(expression_file)
         expression, kind = reader.expression(expression_file, declared, patients)
+    invented = (
+        pd.Series(patients.get("patient_id", []), dtype=str).str.upper().str.startswith(DUMMY)
+    )
+    if invented.any() and not invented.all():
+        expected = f"dummy patients alone, or none: {int(invented.sum())} ids start with {DUMMY}"
+        mend = "delete the rows of invented patients"
+        reader.wrong(path.name, expected, None, "patient_id", mend=mend)
+    dummy = len(invented) > 0 and bool(invented.all())
     for name in sorted(set(reader.columns) - reader.used):
         mend = "delete the line, or write the name as the header of the file has it"
         reader.wrong("the column map", "a column of the cohort", value=name, mend=mend)
@@ -1181,8 +1193,8 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         patients = patients.join(_mrd_columns(mrd), on="patient_id", rsuffix="_level")
     return Cohort(
         id=plain(path.stem) or "cohort",
-        title=str(about.get("title", path.stem)),
-        tier="yours",
+        title="Dummy cohort" if dummy else str(about.get("title", path.stem)),
+        tier="simulated" if dummy else "yours",
         patients=patients,
         outcomes=None if outcomes is None else outcomes.astype({"event": int}),
         mrd=mrd,

@@ -91,9 +91,7 @@ def collect(
     found: dict[str, Mapping[str, Any]] = {}
     problems = [f"{slug}: never run, and no run recorded" for slug, r in results.items() if not r]
     for slug, content in results.items():
-        for verdict in (content or {}).get("verdicts", ()):
-            if verdict["tier"] == "yours":
-                continue
+        for verdict in verdicts_of_book(content or {}):
             id = verdict["claim"]
             if id in found:
                 problems.append(f"{slug}: {id} is judged twice")
@@ -117,6 +115,26 @@ def collect(
         row |= {key: given.get(key) for key in ("recomputed", "verdict", "tier", "reason")}
         rows.append(row)
     return pd.DataFrame(rows, dtype=object), problems
+
+
+def of_dummy(results: Mapping[str, Any]) -> bool:
+    """Return whether a run had a dummy cohort in the place of a reader's."""
+    given = results.get("parameters", {}).get("cohort")
+    return bool(given) and results["cohort"]["tier"] == "simulated"
+
+
+def verdicts_of_book(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the verdicts of a run without those of the reader's own or dummy cohort."""
+    found = [v for v in results.get("verdicts", ()) if v["tier"] != "yours"]
+    if not of_dummy(results):
+        return found
+    # A dummy's verdict stands beside the book's on the same claim.
+    judged = {v["claim"] for v in found if v["tier"] != "simulated"}
+    kept: dict[str, Mapping[str, Any]] = {}
+    for v in found:
+        if v["tier"] != "simulated" or v["claim"] not in judged:
+            kept.setdefault(v["claim"], v)
+    return list(kept.values())
 
 
 def mismatches(claim: Claim, slug: str, verdict: Mapping[str, Any]) -> list[str]:
@@ -320,8 +338,7 @@ def rows_of(file: Path) -> list[Row]:
         return content
     return [
         {**verdict, "id": verdict["claim"], "analysis": content["analysis"]}
-        for verdict in content["verdicts"]
-        if verdict["tier"] != "yours"
+        for verdict in verdicts_of_book(content)
     ]
 
 

@@ -35,7 +35,7 @@ import pandas as pd
 from ballbook import __version__, catalog, claims, figures, paths, render
 from ballbook.claims import Claim
 from ballbook.parameters import Parameter
-from ballbook.results import Estimate, Gate, Verdict, as_json, clean
+from ballbook.results import Estimate, Gate, Tier, Verdict, as_json, clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,8 @@ class Page:
     parameters : dict
         Resolved values of the parameters cell.
     cohort : Cohort or None
-        The reader's own cohort, tier ``yours``; None when none was given.
+        The reader's own cohort, tier ``yours`` (``simulated`` for a dummy); None when none was
+        given.
     min_count : int
         Smallest count that may be shown of the reader's cohort.
     seed : int
@@ -112,9 +113,13 @@ class Page:
         self.min_count = int(values.get("min_count", 5))
         self.seed = int(values.get("seed", 0))
         self.cohort = self._own_cohort(str(values.get("cohort", "")))
+        # Invented patients: shown like a reader's own, but of tier "simulated".
+        self.dummy = self.cohort is not None and self.cohort.tier == "simulated"
         self.estimates_by_id: dict[str, Estimate] = {}
         self.gates_found: list[Gate] = []
+        self._gates_shown = 0
         self.verdicts_found: list[Verdict] = []
+        self._judged: set[tuple[str, bool]] = set()
         self._analysed: int | None = None
         self._own_counts: list[int] = []
         self._library = library_sha256()
@@ -214,8 +219,9 @@ class Page:
         show(render.estimates(rows, caption=caption, download=f"tables/{name}.csv"))
 
     def gates(self) -> None:
-        """Show the gates recorded so far."""
-        show(render.gates(self.gates_found))
+        """Show the gates recorded since they were last shown."""
+        show(render.gates(self.gates_found[self._gates_shown :]))
+        self._gates_shown = len(self.gates_found)
 
     def sensitivity(
         self,
@@ -288,12 +294,12 @@ class Page:
                 + "; ".join(f"{c.quantity}, yours {c.own}" for c in drawn),
             )  # fmt: skip
         columns = {
-            "quantity": "Quantity", "published": "Published", "others": "Also", "yours": "Yours",
+            "quantity": "Quantity", "published": "Published", "yours": "Yours",
             "difference_p": "P, yours v published", "heterogeneity_p": "P, heterogeneity",
             "power": "Power to see the published effect", "detectable": "80% power to see",
         }  # fmt: skip
         frame = beside.table(found)
-        empty = [c for c in ("others", "power", "detectable") if not frame[c].astype(bool).any()]
+        empty = [c for c in ("power", "detectable") if not frame[c].astype(bool).any()]
         self.table(
             frame, name, columns={k: v for k, v in columns.items() if k not in empty},
             caption=(
@@ -349,6 +355,8 @@ class Page:
             If the id is taken or not kebab-case, or no tier is known.
         """
         named = self._discreet(estimate.named(id, label, **changes))
+        if self._own(named):
+            named = replace(named, tier=self._own_tier)
         self._check_name(id)
         if id in self.estimates_by_id:
             raise ValueError(f"estimate id {id!r} is already taken")
@@ -359,7 +367,7 @@ class Page:
 
     def _discreet(self, estimate: Estimate) -> Estimate:
         """Return an estimate of the reader's own patients with small counts withheld."""
-        if estimate.tier != "yours":
+        if not self._own(estimate):
             return estimate
         from ballbook import disclosure
 
@@ -371,6 +379,14 @@ class Page:
             return replace(found, n=None, n_events=None)
         self._own_counts.append(found.n)
         return found
+
+    @property
+    def _own_tier(self) -> Tier:
+        return "simulated" if self.dummy else "yours"
+
+    def _own(self, estimate: Estimate) -> bool:
+        """Tell whether an estimate is of the reader's patients, or of dummies in their place."""
+        return estimate.tier == "yours" or (self.dummy and estimate.id.startswith("own-"))
 
     def gate(self, gate: Gate) -> Gate:
         """Keep a gate, and return it."""
@@ -399,7 +415,7 @@ class Page:
             note=note,
             other_patients=other_patients,
         )
-        return self._keep(verdict)
+        return self._keep(verdict, own=self._own(self.estimates_by_id[estimate]))
 
     def not_testable(self, claim: str, reason: str, *, needs: str | None = None) -> Verdict:
         """Keep the verdict ``not-testable`` with its reason and the data that would be needed."""
@@ -413,12 +429,10 @@ class Page:
             raise ValueError(f"claim {id!r} belongs to {claim.analysis!r}, not to {self.slug!r}")
         return claim
 
-    def _keep(self, verdict: Verdict) -> Verdict:
-        own = verdict.tier == "yours"
-        if any(
-            v.claim == verdict.claim and (v.tier == "yours") == own for v in self.verdicts_found
-        ):
+    def _keep(self, verdict: Verdict, *, own: bool = False) -> Verdict:
+        if (verdict.claim, own) in self._judged:
             raise ValueError(f"claim {verdict.claim!r} has a verdict already")
+        self._judged.add((verdict.claim, own))
         self.verdicts_found.append(verdict)
         return verdict
 
@@ -443,7 +457,7 @@ class Page:
         ValueError
             If a claim of this analysis has no verdict.
         """
-        judged = {v.claim for v in self.verdicts_found if v.tier != "yours"}
+        judged = {claim for claim, own in self._judged if not own}
         wanted = [
             c.id for c in claims.of_analysis(self.slug) if c.kind not in claims.WITHOUT_VERDICT
         ]
@@ -461,13 +475,13 @@ class Page:
         if self.cohort is not None:
             cohort = {
                 "id": self.cohort.id,
-                "tier": "yours",
+                "tier": self._own_tier,
                 "n": self._own_counts[0] if self._own_counts else None,
                 "sha256": list(self.cohort.files.values()),
             }
         results: dict[str, Any] = {
             "analysis": self.slug,
-            "summary": summary,
+            "summary": f"{render.DUMMY}. {summary}" if self.dummy else summary,
             "certainty": certainty,
             "parameters": {**self.parameters, **({"cohort": "(yours)"} if self.cohort else {})},
             "cohort": cohort,
@@ -480,6 +494,8 @@ class Page:
         write_json(record, self.out / "provenance.json")
         if self.cohort is not None and not self.min_count:
             show(render.Raw(f'<aside class="bb-recorded" role="note">{UNPROTECTED}</aside>'))
+        if self.dummy:
+            show(render.dummy_label())
         show(
             render.Raw(
                 "<p>Run this page on your own cohort:</p>"

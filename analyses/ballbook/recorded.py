@@ -45,7 +45,7 @@ def keep(slug: str) -> Path:
     if not (source / "results.json").is_file():
         raise NotKept(f"no run of {slug} in {source}; run it first")
     found = json.loads((source / "results.json").read_text(encoding="utf8"))
-    if (source / "RECORDED").exists() or found["cohort"]["tier"] == "yours":
+    if (source / "RECORDED").exists() or found["parameters"].get("cohort"):
         raise NotKept(f"the run of {slug} in {source} is not one of the book's open data")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

@@ -259,6 +259,18 @@ def command(line: str) -> Raw:
     return Raw(f'<pre class="bb-command"><code>{escape(line)}</code></pre>')
 
 
+DUMMY = "Dummy data: method-check only"
+
+
+def dummy_label() -> Raw:
+    """Return the label of a run whose cohort is invented."""
+    return Raw(
+        f'<aside class="bb-recorded bb-dummy" role="note"><strong>{DUMMY}.</strong> The patients '
+        "that this page calls your cohort are invented. What it says of them tests the method, and "
+        "says nothing of the disease.</aside>"
+    )
+
+
 def recorded_banner(record: Mapping[str, Any]) -> Raw:
     """Return the label of a page that shows its last recorded run."""
     data = "; ".join(

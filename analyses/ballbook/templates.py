@@ -1,34 +1,21 @@
-"""A template of a cohort for one analysis: invented patients, and a dictionary of the columns.
+"""A template of a cohort for one analysis: a few dummy patients, and a dictionary of the columns.
 
-The patients are made up column by column from short lists and a fixed seed. They show the shape of
-a file and pass its check; no number computed from them means anything.
+They show the shape of a file and pass its check; a run on them is labelled (see `ballbook.dummy`).
 """
 
 from __future__ import annotations
 
 import csv
-import random
+from collections.abc import Iterable
 from pathlib import Path
 
-from ballbook import needs
-from ballbook.cohort import timepoint_name
+import pandas as pd
+
+from ballbook import dummy, needs
+from ballbook.cohort import DUMMY, timepoint_name
 from ballbook.dictionaries import Column, dictionary, plain
 
 USUAL = ("patient_id", "sex", "age_years", "wbc_10e9_per_l", "lineage", "subtype", "protocol")
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "sex": ("F", "M"),
-    "age_years": ("0.4", "2.5", "6", "11.8", "15.2"),
-    "wbc_10e9_per_l": ("4.1", "18", "62.5", "210", ""),
-    "lineage": ("B",),
-    "subtype": ("KMT2A-r", "hyperdiploid", "BCR::ABL1", "ETV6::RUNX1", "other"),
-    "fusion_partner": ("AFF1", "MLLT1", "MLLT3", ""),
-    "protocol": ("protocol 1", "protocol 2"),
-    "ikzf1": ("del", "wt", "wt", "het"),
-    "maturity": ("-0.41", "-0.12", "0.05", "-0.3"),
-    "clearance": ("fast", "intermediate", "slow"),
-    "mrd": ("0.0003", "<0.0001", "0.02", "negative", ""),
-}
-GENES = ("PAX5", "IKZF1", "EBF1", "CD19", "MS4A1", "CD34", "DNTT", "MEF2C", "FLT3", "KMT2A")
 N = 12
 
 
@@ -57,24 +44,45 @@ def write(slug: str, out: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        ``patients.csv`` with invented patients, ``expression.counts.csv`` where the analysis reads
-        expression, and the dictionary as ``dictionary.csv`` and ``dictionary.md``.
+        ``patients.csv`` with `N` dummy patients (see `ballbook.dummy`), ``expression.counts.csv``
+        where the analysis reads expression, and the dictionary as ``dictionary.csv`` and
+        ``dictionary.md``.
+    """
+    matrix = None
+    if any("expression" in n.any for n in needs.of(slug)):
+        matrix = dummy.shape_expression(slug, N)
+    return write_folder(slug, out, dummy.patients(slug, columns(slug), N, 0), matrix)
+
+
+def write_folder(
+    slug: str,
+    out: Path,
+    patients: pd.DataFrame,
+    matrix: pd.DataFrame | None,
+    readme: str | None = None,
+) -> list[Path]:
+    """Write a cohort for `slug` with its dictionary into the folder `out`; return the files.
+
+    Parameters
+    ----------
+    patients : DataFrame of text
+        One row a patient, columns among those of `columns`.
+    matrix : DataFrame, optional
+        Counts, genes by patients.
+    readme : str, optional
+        Written as ``README.md``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    draw = random.Random(slug)
-    wanted = columns(slug)
-    ids = [f"EXAMPLE-{i:02d}" for i in range(1, N + 1)]
-    rows = [[_cell(name, i, id, draw) for name in wanted] for i, id in enumerate(ids)]
-    if {"subtype", "fusion_partner"} <= set(wanted):
-        subtype, partner = list(wanted).index("subtype"), list(wanted).index("fusion_partner")
-        for row in rows:
-            row[partner] = row[partner] if row[subtype] == "KMT2A-r" else ""
-    files = [_write(out / "patients.csv", [list(wanted), *rows])]
-    expression = any("expression" in n.any for n in needs.of(slug))
-    if expression:
-        counts = [[gene, *(str(draw.randrange(5, 4000)) for _ in ids)] for gene in GENES]
-        files.append(_write(out / "expression.counts.csv", [["gene", *ids], *counts]))
-    described = [_described(name, role) for name, role in wanted.items()]
+    files = []
+    if readme is not None:
+        (out / "README.md").write_text(readme, encoding="utf8")
+        files.append(out / "README.md")
+    files.append(_write(out / "patients.csv", [list(patients), *patients.to_numpy().tolist()]))
+    if matrix is not None:
+        rows = [[gene, *row] for gene, row in zip(matrix.index, matrix.to_numpy(), strict=True)]
+        files.append(_write(out / "expression.counts.csv", [["gene", *matrix.columns], *rows]))
+    roles = {name: role for name, role in columns(slug).items() if name in patients}
+    described = [_described(name, role, patients[name]) for name, role in roles.items()]
     head = ["column", "needed", "meaning", "expected", "also understood as", "example"]
     files.append(_write(out / "dictionary.csv", [head, *described]))
     table = [head, ["---"] * len(head), *described]
@@ -82,32 +90,22 @@ def write(slug: str, out: Path) -> list[Path]:
         f"# Columns of a cohort for {slug}",
         "",
         "`patients.csv` holds one row a patient. The patients in it are invented: put yours in",
-        "their place. Columns that you do not have may be left out unless they are required.",
+        f"their place, with ids of your own. Ids that start with `{DUMMY}` mark invented patients,",
+        "and a run on them is labelled. Columns that you do not have may be left out unless they",
+        "are required.",
         "",
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table),
         "",
-        *_notes(slug, expression),
+        *_notes(slug, None if matrix is None else len(matrix)),
     ]
     (out / "dictionary.md").write_text("\n".join(lines), encoding="utf8")
     return [*files, out / "dictionary.md"]
 
 
-def _write(path: Path, rows: list[list[str]]) -> Path:
+def _write(path: Path, rows: Iterable[Iterable[object]]) -> Path:
     with path.open("w", encoding="utf8", newline="") as f:
         csv.writer(f, lineterminator="\n").writerows(rows)
     return path
-
-
-def _cell(name: str, i: int, id: str, draw: random.Random) -> str:
-    if name == "patient_id":
-        return id
-    if name.endswith("_months"):
-        return f"{draw.uniform(2, 90):.1f}"
-    kind = "mrd" if name.startswith("mrd_") else name
-    if kind in EXAMPLES:
-        return EXAMPLES[kind][i % len(EXAMPLES[kind])]
-    column = dictionary("patients").find(name)
-    return str(i % 2) if column is None or column.type == "flag" else column.example
 
 
 def _column(name: str) -> tuple[Column | None, str]:
@@ -124,27 +122,26 @@ def _column(name: str) -> tuple[Column | None, str]:
     return column, f"{endpoint.replace('_', ' ')}: {meaning}" if endpoint else meaning
 
 
-def _described(name: str, role: str) -> list[str]:
+def _described(name: str, role: str, values: pd.Series) -> list[str]:
     column, meaning = _column(name)
     own = dictionary("patients").find(name) is not None
-    example = next((v for v in EXAMPLES.get(name, ()) if v), column.example if column else "fast")
     return [
         name,
         role,
         meaning,
         column.expected if column else "one of fast, intermediate, slow",
         ", ".join(column.synonyms) if column and own else "",
-        example,
+        next((v for v in values if v), column.example if column else ""),
     ]
 
 
-def _notes(slug: str, expression: bool) -> list[str]:
+def _notes(slug: str, genes: int | None) -> list[str]:
     notes = []
-    if expression:
+    if genes is not None:
         notes += [
-            "`expression.counts.csv` holds genes by patients, headed by the patient ids; the ten",
-            "genes in it only show the shape, a score needs the whole transcriptome. `.tpm.` or",
-            "`.log2.` in its name say so of the numbers.",
+            f"`expression.counts.csv` holds {genes:,} genes by patients, headed by their ids.",
+            "Yours should be the whole transcriptome: a score needs it. `.tpm.` or `.log2.` in its",
+            "name say so of the numbers.",
             "",
         ]
     needed = [
