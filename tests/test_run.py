@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,7 @@ def home(tmp_path: Path) -> Path:
     shutil.copy2(ROOT / "data/catalog.yml", folder / "data")
     shutil.copy2(ROOT / "env/lock.txt", folder / "env")
     shutil.copytree(ROOT / "book", folder / "book")
+    shutil.copytree(ROOT / "data/dictionaries", folder / "data/dictionaries")
     (folder / "data/claims/demo2026.yml").write_text(CLAIM, encoding="utf8")
     return folder
 
@@ -181,3 +183,33 @@ def test_describe_list_and_sweep(home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = (out / "estimates.csv").read_text(encoding="utf8").splitlines()
     assert len(rows) == 3
+
+
+def test_a_sweep_takes_a_cohort_its_map_and_the_smallest_count(home: Path, tmp_path: Path) -> None:
+    cohort, column_map = tmp_path / "ours.csv", tmp_path / "map.yml"
+    cohort.write_text("nr,alter\nP1,3\nP2,4\nP3,8\n", encoding="utf8")
+    column_map.write_text("columns: {nr: patient_id, alter: age_years}\n", encoding="utf8")
+    given = ["sweep", "demo-page", "seed=1,2", "--cohort", str(cohort), "--map", str(column_map)]
+    found = {}
+    for least in ("3", "4"):
+        out = tmp_path / least
+        done = ballbook(home, *given, "--min-count", least, "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        rows = pd.read_csv(out / "estimates.csv")
+        own = rows[rows["id"] == "own-age"]
+        assert own["run"].tolist() == [0, 1] and own["seed"].tolist() == [1, 2]
+        found[least] = own["value"].isna().tolist()
+    assert found == {"3": [False, False], "4": [True, True]}, "the smallest count has no effect"
+
+
+def test_a_sweep_refuses_before_its_first_run(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grid"
+    cohort = tmp_path / "ours.csv"
+    cohort.write_text("patient_id,age\nP1,old\n", encoding="utf8")
+    for given, said in [
+        (["seed=1,-2"], "seed: got -2, expected a whole number of at least 0"),
+        (["seed=1", "min_count=3", "--min-count", "5"], "min_count is given twice"),
+        (["seed=1", "--cohort", str(cohort)], "row 2, column age: found 'old'"),
+    ]:
+        done = ballbook(home, "sweep", "demo-page", *given, "--out", str(out))
+        assert done.returncode == 2 and said in done.stderr and not out.exists()
