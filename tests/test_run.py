@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+
+from ballbook import run
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = """source: demo2026
@@ -148,22 +154,117 @@ def test_a_failing_cell_keeps_the_earlier_run(home: Path, tmp_path: Path) -> Non
     assert list(tmp_path.glob(".*partial")) == []
 
 
-def test_a_killed_run_leaves_nothing_and_the_next_one_works(home: Path, tmp_path: Path) -> None:
+KILLS = int(os.environ.get("BALLBOOK_KILLS", "3"))
+
+
+def of_run(out: Path) -> list[int]:
+    """Return the processes that work for a run into the folder beside `out`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"BALLBOOK_OUT={out.parent}/".encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def killed_at_random(out: Path, command: list[str], changed: list[str], env: dict[str, str]) -> int:
+    """Run once, kill changed runs at random moments, run again; return how many were cut short.
+
+    The moments are spread over the time of the first run; `env` has a TMPDIR of its own.
+    """
+    start = time.monotonic()
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    lasts = time.monotonic() - start
+    before, cut = content(out), 0
+    moments = random.Random(20260219)
+    for _ in range(KILLS):
+        running = subprocess.Popen(
+            [*command, *changed], env=env, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(moments.uniform(0.2, lasts))
+        finished = running.poll() is not None
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        deadline = time.monotonic() + 15
+        while of_run(out) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert of_run(out) == [], "a kernel outlives its run"
+        if finished:
+            before = content(out)
+        elif content(out) != before:
+            # The new run was in place already when the process was killed.
+            json.loads((out / "results.json").read_text(encoding="utf8"))
+            assert content(out).keys() == before.keys()
+            before = content(out)
+        else:
+            cut += 1
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in out.parent.iterdir()] == [out.name], "a leftover stays"
+    assert list(Path(env["TMPDIR"]).glob("bb-*")) == [], "sockets stay"
+    assert set(content(out)) == set(before)
+    return cut
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A temporary folder whose path is short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="k"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_killed_runs_leave_the_earlier_one_and_nothing_else(
+    home: Path, tmp_path: Path, short_tmp: Path
+) -> None:
+    cohort = tmp_path / "ours.csv"
+    cohort.write_text("patient_id,age\n" + "".join(f"P{i},{i}\n" for i in range(9)), "utf8")
+    out = tmp_path / "runs" / "out"
+    command = [sys.executable, "-m", "ballbook.cli", "run", "demo-page", "--out", str(out)]
+    env = {**os.environ, "BALLBOOK_HOME": str(home), "TMPDIR": str(short_tmp)}
+    assert killed_at_random(out, [*command, "--cohort", str(cohort)], ["-p", "seed=1"], env) > 0
+
+
+@pytest.mark.slow
+def test_killed_runs_of_a_real_page(shared_data: Path, tmp_path: Path, short_tmp: Path) -> None:
+    cohort = tmp_path / "ours.csv"
+    rows = [f"P{i},{'del' if i % 3 else 'wt'},{5 + i},{i % 2}" for i in range(60)]
+    cohort.write_text("\n".join(["patient_id,ikzf1,efs_months,efs_event", *rows, ""]), "utf8")
+    out = tmp_path / "runs" / "out"
+    command = [sys.executable, "-m", "ballbook.cli", "run", "ikzf1-outcome", "--out", str(out)]
+    env = {**os.environ, "BALLBOOK_DATA": str(shared_data), "TMPDIR": str(short_tmp)}
+    changed = ["-p", "horizon_years=3"]
+    assert killed_at_random(out, [*command, "--cohort", str(cohort)], changed, env) > 0
+
+
+def test_a_run_killed_between_its_two_moves_is_put_back(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ballbook.cli", "run", "demo-page", "-p", "mood=sleeps",
-         "--out", str(out)],
-        env={**os.environ, "BALLBOOK_HOME": str(home)}, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.*.partial")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
     assert ballbook(home, "run", "demo-page", "--out", str(out)).returncode == 0
+    before = content(out)
+    out.rename(tmp_path / ".out.old.partial")
+    done = ballbook(home, "run", "demo-page", "-p", "mood=fails", "--out", str(out))
+    assert done.returncode == 1
+    assert content(out) == before
     assert list(tmp_path.glob(".out*")) == []
+
+
+def test_what_a_living_run_writes_is_left_alone(tmp_path: Path) -> None:
+    living = tmp_path / f".out.{os.getpid()}-abc.partial"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = tmp_path / f".out.{process.pid}-abc.partial"
+    for folder in (living, dead, tmp_path / ".out.abc.partial", tmp_path / ".outer.partial"):
+        folder.mkdir()
+    run.sweep_leftovers(tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, ".outer.partial"]
 
 
 def test_a_claim_without_a_verdict_fails_the_run(home: Path, tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ def placed(target: Path) -> Iterator[Path]:
     """Give a hidden folder to write into, which takes the place of `target` when all went well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_leftovers(target)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    prefix = f".{target.name}.{os.getpid()}-"
+    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
     try:
         yield work
         replace_folder(work, target)
@@ -124,20 +125,45 @@ def placed(target: Path) -> Iterator[Path]:
 
 
 def sweep_leftovers(target: Path) -> None:
-    """Remove what a killed run of the same target left behind."""
-    for old in target.parent.glob(f".{target.name}.*.partial"):
-        shutil.rmtree(old, ignore_errors=True)
+    """Remove what a killed run of the same target left behind, and put an earlier run back.
+
+    What belongs to a run that is still going is left alone.
+    """
+    old = _displaced(target)
+    if old.exists() and not target.exists():
+        old.rename(target)
+    for left in target.parent.glob(f".{target.name}.*.partial"):
+        if not _in_use(left.name.removeprefix(f".{target.name}.")):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def replace_folder(new: Path, target: Path) -> None:
     """Move `new` to `target`; an earlier run there goes only once the new one is complete."""
     new.chmod(0o755)
-    old = target.with_name(f".{target.name}.old.partial")
+    old = _displaced(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _displaced(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old.partial")
+
+
+def _in_use(name: str) -> bool:
+    """Return whether the process that a temporary name begins with is alive."""
+    found = re.match(r"(\d+)-", name)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 @contextmanager
@@ -170,7 +196,10 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     }
     source.metadata["language_info"] = {"name": "python"}
     # Socket files have short paths only; ports would be open to other users of the machine.
-    sockets = Path(tempfile.mkdtemp(prefix="bb-"))
+    for left in Path(tempfile.gettempdir()).glob("bb-[0-9]*-*"):
+        if left.stat().st_uid == os.getuid() and not _in_use(left.name.removeprefix("bb-")):
+            shutil.rmtree(left, ignore_errors=True)
+    sockets = Path(tempfile.mkdtemp(prefix=f"bb-{os.getpid()}-"))
     # Parameters are checked already, and by more types than papermill knows.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     threads = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
