@@ -154,6 +154,10 @@ def compare(quantity: str, own: Estimate, others: Sequence[Estimate]) -> Compari
     )
 
 
+def _own_label(own: Estimate) -> str:
+    return "Dummy cohort" if own.tier == "simulated" else "Your cohort"
+
+
 def forest_rows(rows: Iterable[Comparison]) -> pd.DataFrame:
     """Return rows for `ballbook.figures.forest`: per quantity a heading, the others, the reader's.
 
@@ -167,7 +171,7 @@ def forest_rows(rows: Iterable[Comparison]) -> pd.DataFrame:
             if e.value is None:
                 continue
             kind = "yours" if e is c.own else "open" if e.tier == "open" else "study"
-            label = "Your cohort" if e is c.own else f"{e.label} ({e.tier})"
+            label = _own_label(e) if e is c.own else f"{e.label} ({e.tier})"
             low, high = (v if v is None else v * factor for v in (e.ci_low, e.ci_high))
             table.append(
                 {"label": label, "kind": kind, "value": e.value * factor,
