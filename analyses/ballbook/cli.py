@@ -29,6 +29,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
         from ballbook.cohort import InvalidCohort
+        from ballbook.combine import NotCombinable
         from ballbook.contradictions import InvalidAudit
         from ballbook.dummy import InvalidDummy
         from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
@@ -44,6 +45,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             InvalidClaims,
             InvalidAudit,
             InvalidDummy,
+            NotCombinable,
             NotEmpty,
             UnreadableLedger,
         )
@@ -324,31 +326,78 @@ def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 @main.command()
 @click.argument("analysis")
-@click.option("--cohort", help="Your cohort: a table or a folder of tables.")
-@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
+@click.option(
+    "--cohort",
+    "cohorts",
+    multiple=True,
+    metavar="F",
+    help="Your cohort: a table or a folder of tables. Several are run one by one and pooled.",
+)
+@click.option(
+    "--map",
+    "column_maps",
+    multiple=True,
+    metavar="F",
+    help="A column map (YAML) that renames and recodes: one, or one for each cohort.",
+)
 @click.option("-p", "--parameter", multiple=True, metavar="NAME=VALUE", help="A parameter.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the outputs.")
 @click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
 @explained
 def run(
     analysis: str,
-    cohort: str | None,
-    column_map: str | None,
+    cohorts: tuple[str, ...],
+    column_maps: tuple[str, ...],
     parameter: tuple[str, ...],
     out: Path | None,
     min_count: int | None,
 ) -> None:
-    """Run ANALYSIS and write its report, results, figures and tables."""
+    """Run ANALYSIS and write its report, results, figures and tables.
+
+    With several cohorts each gets a folder of its own, beside a report of all of them pooled.
+    """
+    from ballbook.combine import NotCombinable, run_cohorts
     from ballbook.run import run as execute
 
     given: dict[str, Any] = dict(assignments(parameter))
-    if cohort is not None:
-        given["cohort"] = cohort
     if min_count is not None:
         given["min_count"] = min_count
-    folder = execute(analysis, parameters=given, out=out, column_map=column_map)
+    if len(cohorts) > 1:
+        folder = run_cohorts(analysis, cohorts, parameters=given, out=out, column_maps=column_maps)
+    else:
+        if len(column_maps) > 1:
+            raise NotCombinable([("", f"{len(column_maps)} maps for one cohort: give one")])
+        if cohorts:
+            given["cohort"] = cohorts[0]
+        folder = execute(
+            analysis, parameters=given, out=out, column_map=next(iter(column_maps), None)
+        )
     results = json.loads((folder / "results.json").read_text(encoding="utf8"))
     click.echo(f"{results['summary']}\n{folder / 'report.html'}")
+
+
+@main.command()
+@click.argument("results", nargs=-1, metavar="R1.json R2.json ...", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the pool.")
+@click.option("--json", "as_json", is_flag=True, help="Print the pooled estimates as JSON.")
+@explained
+def combine(results: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Pool what several groups found with one analysis, from their results.json alone."""
+    from ballbook.combine import NotCombinable, as_answer
+    from ballbook.combine import combine as pool
+
+    try:
+        answer = as_answer(pool(results, out))
+    except NotCombinable as error:
+        if not as_json:
+            raise
+        rows = [{"file": file or None, "message": what} for file, what in error.problems]
+        click.echo(json.dumps({"accepted": False, "errors": rows}))
+        sys.exit(REFUSED)
+    if as_json:
+        click.echo(json.dumps(answer))
+    else:
+        click.echo(f"{answer['summary']}\n{answer['report']}")
 
 
 @main.command()
