@@ -344,6 +344,6 @@ def rows_of(file: Path) -> list[Row]:
 
 def armed(value: str | None) -> str | None:
     """Return a cell of a CSV file as it was before formulas were disarmed."""
-    from ballbook.notebook import FORMULA
+    from ballbook.notebook import unsafe_cell
 
-    return value[1:] if value and value[0] == "'" and value[1:].startswith(FORMULA) else value
+    return unsafe_cell(value) if value else value

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ballbook import __version__, catalog, claims, figures, paths, render
+from ballbook import __version__, catalog, claims, disclosure, figures, paths, render
 from ballbook.claims import Claim
 from ballbook.parameters import Parameter
 from ballbook.results import Estimate, Gate, Tier, Verdict, as_json, clean
@@ -58,11 +58,16 @@ SHOWN_PACKAGES = (
     "papermill",
 )
 UNPROTECTED = (
-    "<strong>Small counts are shown.</strong> This run was made with a minimum count of 0: "
+    "<strong>Small counts are shown.</strong> This run was made with a minimum count of {}: "
     "single patients may be recognised. Do not share it outside the group that treats them."
 )
-# Cells of a spreadsheet that start like this are read as formulas.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet reads a cell as a formula when it starts like this; one that splits at semicolons,
+# tabs or lines also reads what follows these as a cell. Full-width signs count in some locales.
+CELL_START, SIGN = r"(?:^|(?<=[;|\t\r\n]))", r"(?=[ \xa0]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
+FORMULA, DISARMED = re.compile(CELL_START + SIGN), re.compile(f"{CELL_START}'{SIGN}")
+# Columns of a figure's data that count patients.
+COUNTS = ("n", "n_events", "events", "size", "at_risk")
+WITHHELD = "A dash stands for what small counts keep back."
 
 
 def open_page(slug: str, scope: Mapping[str, Any]) -> Page:
@@ -118,10 +123,12 @@ class Page:
         self.estimates_by_id: dict[str, Estimate] = {}
         self.gates_found: list[Gate] = []
         self._gates_shown = 0
+        self._compared: set[str] = set()
         self.verdicts_found: list[Verdict] = []
         self._judged: set[tuple[str, bool]] = set()
         self._analysed: int | None = None
         self._own_counts: list[int] = []
+        self._own_cells: list[int] = []
         self._library = library_sha256()
         self._figures = 0
         self._started = time.perf_counter()
@@ -136,7 +143,10 @@ class Page:
             return None
         from ballbook.cohort import read_cohort
 
-        return read_cohort(path, os.environ.get(MAP) or None)
+        found = read_cohort(path, os.environ.get(MAP) or None)
+        # The name of a file may name a hospital, a study or a patient.
+        title = "Your cohort" if found.tier == "yours" else found.title
+        return replace(found, id="own-cohort", title=title)
 
     # What the page shows
 
@@ -144,20 +154,45 @@ class Page:
         """Mark the place of the answer box; it is filled when the run is complete."""
         show(render.Raw('<div data-bb-slot="answer"></div>'))
 
-    def flow(self, steps: Sequence[Sequence[Any]], *, title: str = "Who is counted") -> None:
+    def flow(
+        self,
+        steps: Sequence[Sequence[Any]],
+        *,
+        title: str = "Who is counted",
+        own: bool | None = None,
+    ) -> None:
         """Show who is counted and who was left out.
 
         Parameters
         ----------
         steps : sequence of (label, n) or (label, n, why)
             Remaining patients after each step; `why` says for what reason the others left.
+        own : bool, optional
+            The reader's patients: small steps are merged (`disclosure.flow`). When not given, by
+            whether the title is that of the reader's cohort.
         """
-        if self._analysed is None and steps:
+        if own is None:
+            own = self.cohort is not None and title == self.cohort.title
+        if own:
+            steps = disclosure.flow(steps, self.min_count, self._own_counts)
+            self._own_counts += [int(s[1]) for s in steps]
+            if not steps:
+                few = f"Fewer than {self.min_count} patients, or too close to another number shown."
+                show(render.Raw(f"<p>{title}: {few}</p>"))
+                return
+        elif self._analysed is None and steps:
             self._analysed = int(steps[-1][1])
         show(render.flow(title, steps))
 
     def figure(
-        self, figure: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame | None = None
+        self,
+        figure: Figure,
+        name: str,
+        *,
+        caption: str,
+        alt: str,
+        data: pd.DataFrame | None = None,
+        own: bool | None = None,
     ) -> None:
         """Show a matplotlib figure and write it as SVG, PNG and, with `data`, CSV.
 
@@ -171,8 +206,19 @@ class Page:
             The figure in words, for readers who cannot see it.
         data : DataFrame, optional
             The numbers drawn.
+        own : bool, optional
+            `data` are of the reader's patients alone: they must be summaries and are rounded
+            (`ballbook.disclosure`). When not given, by whether `name` starts or ends with "own".
+
+        Raises
+        ------
+        disclosure.RowLevel
+            If own data are no summary.
         """
         import matplotlib.pyplot as plt
+
+        if data is not None and self._named_own(name, own):
+            data = self._own_data(data)
 
         self._check_name(name)
         self._figures += 1
@@ -196,6 +242,9 @@ class Page:
         *,
         caption: str,
         columns: Mapping[str, str] | None = None,
+        own: bool | None = None,
+        counts: Sequence[str] | None = None,
+        total: str | None = None,
     ) -> None:
         """Show a table and write it as CSV.
 
@@ -203,11 +252,82 @@ class Page:
         ----------
         columns : mapping, optional
             Column of `frame` to heading, in the order shown; the CSV keeps all columns.
+        own : bool, optional
+            The reader's patients: it must be a summary, small counts are withheld with what
+            belongs to them, and numbers are rounded (`ballbook.disclosure`). When not given, by
+            whether `name` starts or ends with "own".
+        counts : sequence of str, optional
+            Columns that count own patients in disjoint groups; all integer ones when not given.
+        total : str, optional
+            Column with the sum of `counts`.
+
+        Raises
+        ------
+        disclosure.RowLevel
+            If a table of own patients names patients or holds a row for each.
         """
         self._check_name(name)
+        if self._named_own(name, own):
+            before = frame.isna().sum().sum()
+            frame = self._own_table(frame, counts, total)
+            if frame.isna().sum().sum() > before:
+                caption = f"{caption} {WITHHELD}".strip()
         write_csv(frame, self.out / "tables" / f"{name}.csv")
         shown = frame if columns is None else frame[list(columns)].rename(columns=dict(columns))
         show(render.table(shown, caption=caption, download=f"tables/{name}.csv"))
+
+    def _named_own(self, name: str, own: bool | None) -> bool:
+        if own is None:
+            own = name.split("-")[0] in {"own", "your"} or name.endswith("-own")
+        return own and self.cohort is not None
+
+    def _refuse_rows(self, frame: pd.DataFrame) -> None:
+        assert self.cohort is not None
+        disclosure.refuse_rows(frame, self.cohort.patients["patient_id"], self.cohort.n)
+
+    def _own_table(
+        self, frame: pd.DataFrame, counts: Sequence[str] | None, total: str | None
+    ) -> pd.DataFrame:
+        """Return a table of own patients as it may be shown, and remember its counts."""
+        self._refuse_rows(frame)
+        if self.min_count <= 0:
+            return frame
+        if counts is None:
+            integer = [str(c) for c in frame if pd.api.types.is_integer_dtype(frame[c])]
+            counts = [c for c in integer if c != total and frame[c].notna().all()]
+        told = [*counts, *([total] if total else [])]
+        small = (frame[told] < self.min_count).any(axis=1)
+        found = disclosure.suppress(
+            frame, counts, self.min_count, total=total, close_to=self._own_counts
+        )
+        for column in [c for c in frame.columns[1:] if c not in told]:
+            if pd.api.types.is_numeric_dtype(found[column]):
+                found[column] = found[column].astype(float)
+            found.loc[small, column] = None
+        self._own_cells += [int(v) for c in told for v in found[c].dropna()]
+        return found.apply(lambda column: column.map(disclosure.three))
+
+    def _own_data(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the data of a figure of own patients as they may be shown."""
+        self._refuse_rows(frame)
+        if self.min_count <= 0:
+            return frame
+        found = frame.apply(lambda column: column.map(disclosure.three))
+        for column in [c for c in COUNTS if c in found]:
+            shown = []
+            for n in found[column]:
+                known = None if pd.isna(n) or n < self.min_count else int(n)
+                if known is not None and not self._apart(known):
+                    known = None
+                elif known is not None:
+                    self._own_counts.append(known)
+                shown.append(known)
+            found[column] = pd.array(shown, dtype="Int64")
+        return found
+
+    def _apart(self, n: int) -> bool:
+        """Tell whether a count of own patients may stand beside those that are shown."""
+        return all(disclosure.apart(n, m, self.min_count) for m in self._own_counts)
 
     def estimates(
         self, ids: Sequence[str] | None = None, *, caption: str = "", name: str = "estimates"
@@ -235,6 +355,8 @@ class Page:
         name: str = "specification-curve",
     ) -> None:
         """Show a specification curve; columns as `figures.specification_curve` takes them."""
+        if self._named_own(name, None):
+            frame = self._own_data(frame)
         drawn = figures.specification_curve(frame, null=null, log=log, ylabel=ylabel)
         self.figure(drawn, name, caption=caption, alt=alt, data=frame)
 
@@ -273,6 +395,7 @@ class Page:
         ]
         for c in found:
             for what in ("difference", "heterogeneity", "power"):
+                self._compared.add(f"{c.own.id}-{what}")
                 self.record(
                     getattr(c, what), id=f"{c.own.id}-{what}", label=f"{c.quantity}: {what}",
                     tier=c.own.tier,
@@ -294,19 +417,18 @@ class Page:
                 + "; ".join(f"{c.quantity}, yours {c.own}" for c in drawn),
             )  # fmt: skip
         columns = {
-            "quantity": "Quantity", "published": "Published", "yours": "Yours",
-            "difference_p": "P, yours v published", "heterogeneity_p": "P, heterogeneity",
-            "power": "Power to see the published effect", "detectable": "80% power to see",
+            "quantity": "Quantity", "published": "Compared with", "yours": "Yours",
+            "difference_p": "P, yours v that", "heterogeneity_p": "P, heterogeneity",
+            "power": "Power to see that", "detectable": "80% power to see",
         }  # fmt: skip
         frame = beside.table(found)
         empty = [c for c in ("power", "detectable") if not frame[c].astype(bool).any()]
         self.table(
             frame, name, columns={k: v for k, v in columns.items() if k not in empty},
             caption=(
-                "Power is that of your cohort, by its own standard error, had the published effect "
-                "been exactly true. 80% power to see: values that a cohort as precise as yours "
-                "would have told from no effect (or, for a level, from the published one) four "
-                "times in five."
+                "Power is that of your cohort, by its own standard error, had the effect it is "
+                "compared with been exactly true. 80% power to see: values that a cohort as exact "
+                "as yours would have told from no effect (or from that level) four times in five."
             ),
         )  # fmt: skip
 
@@ -337,7 +459,10 @@ class Page:
             return
         from ballbook import paragraph
 
+        if self.dummy:
+            text = f"{render.DUMMY}. {text}"
         own = [e for e in self.estimates_by_id.values() if e.id.startswith("own-")]
+        own = [e for e in own if e.id not in self._compared]
         written = paragraph.write(
             text, own, self._provenance(), self.slug, self.min_count, sys.modules
         )
@@ -369,15 +494,11 @@ class Page:
         """Return an estimate of the reader's own patients with small counts withheld."""
         if not self._own(estimate):
             return estimate
-        from ballbook import disclosure
-
-        found, few = disclosure.withhold(estimate, self.min_count), self.min_count
-        if found.n is None:
-            return found
-        # Two counts that lie close together would give a small group away by subtraction.
-        if any(0 < abs(found.n - n) < few for n in self._own_counts):
-            return replace(found, n=None, n_events=None)
-        self._own_counts.append(found.n)
+        found = disclosure.release(
+            estimate, self.min_count, nested=self._own_counts, cells=self._own_cells
+        )
+        if found.n is not None:
+            self._own_counts.append(found.n)
         return found
 
     @property
@@ -388,8 +509,16 @@ class Page:
         """Tell whether an estimate is of the reader's patients, or of dummies in their place."""
         return estimate.tier == "yours" or (self.dummy and estimate.id.startswith("own-"))
 
-    def gate(self, gate: Gate) -> Gate:
-        """Keep a gate, and return it."""
+    def gate(self, gate: Gate, *, own: bool | None = None) -> Gate:
+        """Keep a gate, and return it.
+
+        One on the reader's patients keeps no count (`disclosure.gate`); which is one is told by
+        `own`, or by the words "your cohort" in it.
+        """
+        if own is None:
+            own = "your cohort" in f"{gate.name} {gate.action}".lower()
+        if own and self.cohort is not None:
+            gate = disclosure.gate(gate, self.min_count)
         self.gates_found.append(gate)
         return gate
 
@@ -492,8 +621,9 @@ class Page:
         }
         write_json(results, self.out / "results.json")
         write_json(record, self.out / "provenance.json")
-        if self.cohort is not None and not self.min_count:
-            show(render.Raw(f'<aside class="bb-recorded" role="note">{UNPROTECTED}</aside>'))
+        if self.cohort is not None and self.min_count < disclosure.UNSAFE:
+            told = UNPROTECTED.format(self.min_count)
+            show(render.Raw(f'<aside class="bb-recorded" role="note">{told}</aside>'))
         if self.dummy:
             show(render.dummy_label())
         show(
@@ -552,9 +682,12 @@ def write_json(content: Any, path: Path) -> None:
 
 def safe_cell(value: Any) -> Any:
     """Return `value` so that a spreadsheet reads text as text and never as a formula."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return "'" + value
-    return value
+    return FORMULA.sub("'", value) if isinstance(value, str) else value
+
+
+def unsafe_cell(value: str) -> str:
+    """Return a cell as it was before `safe_cell`."""
+    return DISARMED.sub("", value)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
