@@ -4,7 +4,8 @@ For one quantity, on the scale of its kind (`ballbook.scales`), with estimates :
 standard errors :math:`s_i`:
 
 - **heterogeneity**: Cochran's :math:`Q=\sum (y_i-\bar y)^2/s_i^2` over the reader's estimate and
-  all others, :math:`\bar y` the inverse-variance mean, on :math:`k-1` degrees of freedom;
+  those of other patients, :math:`\bar y` the inverse-variance mean, on :math:`k-1` degrees of
+  freedom; estimates that share patients, or answer another question, are context and stay out;
 - **difference** from the published number: :math:`z=(y_1-y_0)/\sqrt{s_1^2+s_0^2}`; a published
   number without an interval, printed or implied by its n, is taken as exact (:math:`s_0=0`);
 - **power** of the reader's cohort to have seen the published effect :math:`\delta` at the 5%
@@ -45,7 +46,9 @@ class Comparison:
         What is compared, as a heading.
     own : Estimate
     others : tuple of Estimate
-        Published and open ones, the published number that the cohort is compared with first.
+        Of other patients; the first is the one that the cohort is compared with.
+    context : tuple of Estimate
+        Shown beside them, but not tested.
     heterogeneity, difference : Estimate
         P values, of kind ``p-value``.
     power : Estimate
@@ -61,6 +64,7 @@ class Comparison:
     difference: Estimate
     power: Estimate
     detectable: Estimate
+    context: tuple[Estimate, ...] = ()
 
 
 def from_claim(claim: Claim, label: str = "") -> Estimate:
@@ -73,14 +77,17 @@ def from_claim(claim: Claim, label: str = "") -> Estimate:
             low = high = None
         elif claim.ci_low is None:
             method = "as printed, interval implied by its n"
+            label = f"{label or claim.source}, interval implied by n"
     return Estimate(
         claim.kind, claim.value, low, high, n=claim.n, n_events=claim.n_events, method=method,
         unit=claim.unit, id=claim.id, label=label or claim.source, tier="published",
     )  # fmt: skip
 
 
-def compare(quantity: str, own: Estimate, others: Sequence[Estimate]) -> Comparison:
-    """Compare a reader's estimate with `others`, the published one to compare with first.
+def compare(
+    quantity: str, own: Estimate, others: Sequence[Estimate], context: Sequence[Estimate] = ()
+) -> Comparison:
+    """Compare a reader's estimate with `others`, of which the first decides difference and power.
 
     Raises
     ------
@@ -89,7 +96,7 @@ def compare(quantity: str, own: Estimate, others: Sequence[Estimate]) -> Compari
     """
     if not others:
         raise ValueError(f"{quantity}: nothing to compare with")
-    scales = {e.kind: SCALES.get(e.kind) for e in (own, *others)}
+    scales = {e.kind: SCALES.get(e.kind) for e in (own, *others, *context)}
     if len({id(s) for s in scales.values()}) != 1 or None in scales.values():
         raise ValueError(f"{quantity}: kinds of different scales: {', '.join(scales)}")
     scale = scales[own.kind]
@@ -100,7 +107,7 @@ def compare(quantity: str, own: Estimate, others: Sequence[Estimate]) -> Compari
         return not_estimable(kind, reason, tier="yours")
 
     def answer(**found: Estimate) -> Comparison:
-        return Comparison(quantity, own, tuple(others), **found)
+        return Comparison(quantity, own, tuple(others), context=tuple(context), **found)
 
     if isinstance(mine, str):
         return answer(
@@ -167,7 +174,7 @@ def forest_rows(rows: Iterable[Comparison]) -> pd.DataFrame:
     for c in rows:
         factor = 100.0 if percent(c.own) else 1.0
         table.append({"label": c.quantity, "kind": "heading"})
-        for e in (*c.others, c.own):
+        for e in (*c.others, *c.context, c.own):
             if e.value is None:
                 continue
             kind = "yours" if e is c.own else "open" if e.tier == "open" else "study"
@@ -186,7 +193,7 @@ def table(rows: Iterable[Comparison]) -> pd.DataFrame:
     found = []
     for c in rows:
         reference = c.others[0]
-        rest = [e for e in c.others[1:] if e.value is not None]
+        rest = [e for e in (*c.others[1:], *c.context) if e.value is not None]
         low, high = c.detectable.ci_low, c.detectable.ci_high
         factor = 100 if percent(c.own) else 1
         span = None

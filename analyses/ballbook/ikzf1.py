@@ -422,7 +422,7 @@ class OutcomeByDeletion:
     Attributes
     ----------
     steps : list of (label, n, why)
-        Who is counted; the last step alone where another would tell a count that is too small.
+        Who is counted, small steps merged (`ballbook.disclosure.flow`).
     curves : dict
         Kaplan-Meier curves; empty where a group is too small to be shown.
     hazard_ratio : Estimate
@@ -479,9 +479,7 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
         (f"with {endpoint}", len(timed), f"no time or no event for {endpoint}"),
         ("with IKZF1 status", len(table), "IKZF1 not known"),
     ]
-    left = [a[1] - b[1] for a, b in pairwise(steps)]
-    if any(0 < n < min_count for n in left):
-        steps = [(f"with {endpoint} and IKZF1 status", len(table))]
+    steps = disclosure.flow(steps, min_count)
     names = ["not deleted", "IKZF1 deleted"]
     group = table["ikzf1"].map(dict(zip(("wt", "del"), names, strict=True)))
     sizes = group.value_counts().reindex(names, fill_value=0)
@@ -536,7 +534,7 @@ def specifications(cohort: Cohort, endpoint: str, min_count: int = 0) -> pd.Data
     for name in given if "ikzf1" in cohort.patients else []:
         timed = cohort.endpoint(name)
         timed = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
-        for who, keep in _subgroups(timed).items():
+        for who, keep in _subgroups(timed, min_count).items():
             for covariates in ((), ("age_years", "log_wbc")):
                 for stratum in (None, "protocol"):
                     ratio = _one_ratio(timed[keep], covariates, stratum, min_count)
@@ -554,7 +552,7 @@ def specifications(cohort: Cohort, endpoint: str, min_count: int = 0) -> pd.Data
 CHOICES = ("endpoint", "patients", "adjusted", "strata")
 
 
-def _subgroups(timed: pd.DataFrame) -> dict[str, pd.Series]:
+def _subgroups(timed: pd.DataFrame, min_count: int) -> dict[str, pd.Series]:
     found = {"all": pd.Series(True, timed.index)}
     if "age_years" in timed:
         found["under 18 years"] = timed["age_years"] < 18
@@ -563,7 +561,11 @@ def _subgroups(timed: pd.DataFrame) -> dict[str, pd.Series]:
         ph = timed["subtype"] == "BCR::ABL1"
         found["BCR::ABL1"] = ph
         found["not BCR::ABL1"] = timed["subtype"].notna() & ~ph
-    return {who: keep for who, keep in found.items() if who == "all" or keep.any() != keep.all()}
+    # A group that is nearly all patients would tell of the few who are missing.
+    enough = max(min_count, 1)
+    return {
+        who: keep for who, keep in found.items() if who == "all" or int((~keep).sum()) >= enough
+    }
 
 
 def _one_ratio(
@@ -576,11 +578,14 @@ def _one_ratio(
         return None
     if "log_wbc" in covariates:
         table = table.assign(log_wbc=np.log(table["wbc_10e9_per_l"].where(lambda w: w > 0)))
+    whole = len(table)
     table = table.dropna(subset=[*covariates, *([stratum] if stratum else [])])
+    if not disclosure.apart(whole, len(table), min_count):
+        return None
     if stratum and table[stratum].nunique() < 2:
         return None
     few = table.groupby("ikzf1")["event"].agg(["size", "sum"]).reindex(["del", "wt"], fill_value=0)
-    if few.min(axis=None) < max(min_count, 1) or few["sum"].sum() < 5 * (1 + len(covariates)):
+    if int(few.to_numpy().min()) < max(min_count, 1) or few["sum"].sum() < 5 * (1 + len(covariates)):
         return None
     entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
     X = table[list(covariates)].assign(ikzf1=(table["ikzf1"] == "del").astype(float))

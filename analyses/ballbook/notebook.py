@@ -366,7 +366,7 @@ class Page:
 
     def beside(
         self,
-        rows: Mapping[str, tuple[str, Sequence[str]]],
+        rows: Mapping[str, tuple[str, Sequence[str], Sequence[str]]],
         *,
         name: str = "beside",
         xlabel: str | None = None,
@@ -379,9 +379,10 @@ class Page:
         Parameters
         ----------
         rows : mapping
-            Quantity in words to ``(own id, other ids)``: the id of a recorded estimate of the
-            reader's, and ids of recorded estimates or of claims, the published number that the
-            reader's is compared with first. All of one kind.
+            Quantity in words to ``(own id, other ids, context ids)``: the id of a recorded estimate
+            of the reader's; recorded estimates or claims of other patients, the one that the
+            reader's is compared with first; and what is only shown beside them, since it shares
+            patients with those or answers another question. All on one scale.
         xlabel : str, optional
             What the axis shows; the kind in words when not given.
         """
@@ -390,8 +391,13 @@ class Page:
         from ballbook import beside
 
         found = [
-            beside.compare(words, self.estimates_by_id[own], [self._known(i) for i in others])
-            for words, (own, others) in rows.items()
+            beside.compare(
+                words,
+                self.estimates_by_id[own],
+                [self._known(i) for i in others],
+                [self._known(i) for i in context],
+            )
+            for words, (own, others, context) in rows.items()
         ]
         for c in found:
             for what in ("difference", "heterogeneity", "power"):

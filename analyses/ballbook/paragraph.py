@@ -23,7 +23,6 @@ NAMED = {
     "pandas": "pandas2010",
 }
 PACKAGE = {"sklearn": "scikit-learn"}
-TESTS = ("-difference", "-heterogeneity", "-power")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def write(
     found = [
         f"{e.label}: {e}" + (f" [{e.method}]" if e.method and e.value is not None else "") + "."
         for e in own
-        if not e.id.endswith(TESTS) and e.kind != "count"
+        if e.kind != "count"
     ]
     sources = [f"{i}. {line}" for i, line in enumerate(bibliography.full(order), 1)]
     parts = {"Methods": [done, made], "Results": found, "References": sources}

@@ -72,7 +72,7 @@ def table(
     download : str, optional
         Relative address of the same table as CSV.
     p_columns : iterable of str
-        Columns printed as P values.
+        Columns printed as P values, as are those whose name starts with "P, ".
     """
     p_names = set(p_columns)
     numeric = [pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns]
@@ -87,7 +87,8 @@ def table(
             known = is_number and value is not None and not pd.isna(value)
             exact = ' class="bb-number"' if is_number else ""
             exact += f' data-value="{value}"' if known else ""
-            shown = format_p(float(value)) if name in p_names and known else text(value)
+            is_p = name in p_names or str(name).startswith("P, ")
+            shown = format_p(float(value)) if is_p and known else text(value)
             cells.append(f"<td{exact}>{shown}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     links = downloads({"CSV": download}) if download else ""
