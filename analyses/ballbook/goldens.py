@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ballbook import (
+    censored_regression,
     competing_risks,
     contingency,
     cox,
@@ -50,6 +51,7 @@ TOPICS = {
     "logistic": "Logistic regression",
     "ordinal": "Proportional odds",
     "linear": "Linear models",
+    "censored_regression": "Values below a limit",
     "rank_tests": "Rank tests",
     "multiplicity": "Multiplicity",
     "meta_analysis": "Meta-analysis",
@@ -595,6 +597,27 @@ def _tukey(values: Any, groups: Any) -> Numbers:
     return {name: rows[name].tolist() for name in rows.columns}
 
 
+def _interval_fit(
+    low: Any, high: Any, X: Any, distribution: censored_regression.Distribution
+) -> censored_regression.CensoredFit:
+    below = [-math.inf if v is None else v for v in low]
+    above = [math.inf if v is None else v for v in high]
+    return censored_regression.interval_regression(
+        below, above, pd.DataFrame(X), distribution=distribution
+    )
+
+
+def _interval_model(fit: censored_regression.CensoredFit) -> Numbers:
+    whole = flat(fit.likelihood_ratio())
+    names = ("sigma", "log_sigma_se", "log_likelihood")
+    return whole | {name: getattr(fit, name) for name in names}
+
+
+def _left_censored(level: Any, detected: Any) -> Numbers:
+    rows = censored_regression.left_censored_distribution(level, detected)
+    return {name: rows[name].tolist() for name in rows.columns}
+
+
 def _pooled(**given: Any) -> Numbers:
     found = meta_analysis.random_effects(**given)
     return flat(found.pooled) | {
@@ -733,6 +756,15 @@ ESTIMATORS: dict[str, dict[str, Callable[..., Numbers]]] = {
         "anova": _on_columns(lambda **given: flat(linear.anova(**given))),
         "tukey": _on_columns(_tukey),
         "linear_model": _on_columns(_linear_model),
+    },
+    "censored_regression": {
+        "interval_regression": lambda name, **given: flat(
+            _interval_fit(**given).coefficient(name, profile=False)
+        ),
+        "interval_model": lambda **given: _interval_model(_interval_fit(**given)),
+        "likelihood_ratio": lambda name, **given: flat(_interval_fit(**given).coefficient(name)),
+        "profile": lambda name, **given: flat(_interval_fit(**given).coefficient(name)),
+        "left_censored_distribution": _left_censored,
     },
     "rank_tests": {
         "mann_whitney": lambda **given: flat(rank_tests.mann_whitney(**given)),
