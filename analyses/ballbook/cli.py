@@ -29,13 +29,12 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.catalog import CatalogError, Unavailable
         from ballbook.claims import InvalidClaims
         from ballbook.cohort import InvalidCohort
-        from ballbook.combine import NotCombinable
         from ballbook.contradictions import InvalidAudit
         from ballbook.dummy import InvalidDummy
         from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
         from ballbook.parameters import InvalidParameters
         from ballbook.recorded import NotKept
-        from ballbook.run import NotEmpty, RunFailed, StrictBuildFailed
+        from ballbook.run import NotCombinable, NotEmpty, RunFailed, StrictBuildFailed
 
         refused = (
             UnknownAnalysis,
@@ -356,7 +355,8 @@ def run(
 
     With several cohorts each gets a folder of its own, beside a report of all of them pooled.
     """
-    from ballbook.combine import NotCombinable, run_cohorts
+    from ballbook.combine import run_cohorts
+    from ballbook.run import NotCombinable
     from ballbook.run import run as execute
 
     given: dict[str, Any] = dict(assignments(parameter))
@@ -383,8 +383,9 @@ def run(
 @explained
 def combine(results: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Pool what several groups found with one analysis, from their results.json alone."""
-    from ballbook.combine import NotCombinable, as_answer
+    from ballbook.combine import as_answer
     from ballbook.combine import combine as pool
+    from ballbook.run import NotCombinable
 
     try:
         answer = as_answer(pool(results, out))

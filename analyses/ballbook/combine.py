@@ -16,45 +16,21 @@ import hashlib
 import itertools
 import json
 import math
-import platform
 import re
-import time
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
-from html import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from ballbook import __version__, analyses, beside, bibliography, claims, figures, paths, render
+from ballbook import analyses, claims, paths
 from ballbook import pooling as pools
 from ballbook.claims import Claim
-from ballbook.notebook import (
-    NAME,
-    SHOWN_PACKAGES,
-    UNPROTECTED,
-    library_sha256,
-    sha256,
-    write_csv,
-    write_json,
-)
+from ballbook.notebook import NAME
 from ballbook.pooling import Pool
-from ballbook.results import (
-    PERCENT_KINDS,
-    Estimate,
-    Gate,
-    Verdict,
-    as_json,
-    format_p,
-)
-from ballbook.run import check_target, placed, run
+from ballbook.results import Estimate, Gate
+from ballbook.run import NotCombinable, check_target, placed, run
 from ballbook.scales import SCALES
 
 # A results.json of the book has 0.2 MB at most.
@@ -66,18 +42,6 @@ FREE = frozenset({"cohort", "min_count", "seed"})
 TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 HASH = re.compile(r"[0-9a-f]{64}")
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-PER_FIGURE = 5
-
-
-class NotCombinable(ValueError):
-    """Results that cannot be pooled; `problems` holds (file, what is wrong) of everything."""
-
-    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
-        self.problems = tuple(problems)
-        n = len(self.problems)
-        lines = [f"{n} problem{'s' if n != 1 else ''}; nothing was combined:"]
-        lines += [f"  {file}: {what}" if file else f"  {what}" for file, what in self.problems]
-        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -143,38 +107,40 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Return the content of a ``results.json``, checked against its schema.
+def read(file: Path) -> tuple[dict[str, Any], str]:
+    """Return the content of a ``results.json``, checked, and the SHA-256 of the file.
 
     Raises
     ------
     ValueError
         In one line a problem, whatever the file holds.
     """
-    if file.is_dir():
-        file = file / "results.json"
-    if not file.is_file():
-        raise ValueError("no such file" if not file.exists() else "not a file")
-    if (size := file.stat().st_size) > LARGEST_FILE:
-        raise ValueError(
-            f"{size / 1e6:.0f} MB; a results.json has at most {LARGEST_FILE / 1e6:.0f} MB"
-        )
     try:
+        if file.is_dir():
+            file = file / "results.json"
+        if not file.is_file():
+            raise ValueError("not a file" if file.exists() else "no such file")
+        if (size := file.stat().st_size) > LARGEST_FILE:
+            most = f"{LARGEST_FILE / 1e6:.0f} MB"
+            raise ValueError(f"too large ({size / 1e6:.0f} MB; at most {most})")
+        text = file.read_bytes()
         content = json.loads(
-            file.read_bytes().decode("utf-8-sig"), parse_constant=_refuse, parse_float=_number,
+            text.decode("utf-8-sig"),
+            parse_constant=_refuse,
+            parse_float=_number,
             parse_int=_number,
-        )  # fmt: skip
+        )
     except RecursionError:
         raise ValueError("not a results.json: nested too deeply") from None
     except UnicodeDecodeError:
         raise ValueError("not JSON: not UTF-8 text") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {plain(error, 100)}") from None
     if problems := _against_schema(content) or list(_beyond_schema(content)):
         raise ValueError("\n".join(problems))
-    return dict(content)
+    return dict(content), hashlib.sha256(text).hexdigest()
 
 
 def _refuse(constant: str) -> float:
@@ -223,7 +189,7 @@ def _beyond_schema(content: Mapping[str, Any]) -> Iterable[str]:
             yield f"estimate {plain(id)}: stands {times} times"
     for e in rows:
         yield from (f"estimate {plain(e['id'])}: {what}" for what in _absurd(e))
-    if (n := content["cohort"]["n"]) is not None and not 0 < n < 1e9:
+    if (n := content["cohort"]["n"]) is not None and not 0 <= n < 1e9:
         yield "cohort: n is no number of patients"
     record = content["provenance"]
     for key in ("library_sha256", "notebook_sha256", "lock_sha256"):
@@ -268,33 +234,30 @@ def load(files: Sequence[Path], names: Sequence[str] | None = None) -> list[Resu
         With every problem of every file, and of all together.
     """
     problems: list[tuple[str, str]] = []
-    found: list[tuple[str, Path, Result]] = []
+    found: list[tuple[Path, Result]] = []
     if len(files) < 2:
         problems.append(
             ("", f"{NUMBER_WORDS[len(files)]} file is given; two or more can be combined")
         )
     for i, file in enumerate(files):
         try:
-            content = read(file)
-        except (ValueError, OSError) as error:
-            said = str(error) if isinstance(error, ValueError) else "cannot be read"
-            problems += [(_given(file), line) for line in said.split("\n")]
+            content, digest = read(file)
+        except ValueError as error:
+            problems += [(_given(file), line) for line in str(error).split("\n")]
             continue
         if why := list(_not_own(content)):
             problems += [(_given(file), line) for line in why]
             continue
-        inside = file / "results.json" if file.is_dir() else file
         stem = file.resolve().name if file.is_dir() else file.stem
         if stem == "results":
             stem = str(content["cohort"]["id"] or "cohort")
         name = names[i] if names else safe_name(stem)
-        digest = hashlib.sha256(inside.read_bytes()).hexdigest()
-        found.append((digest, file, _result(name, digest, content)))
-    problems += _at_odds([(file, r) for _, file, r in found])
+        found.append((file, _result(name, digest, content)))
+    problems += _at_odds(found)
     if problems:
         raise NotCombinable(problems)
     # By name and checksum, so that the order in which files are given does not matter.
-    loaded = sorted((r for _, _, r in found), key=lambda r: (r.name, r.sha256))
+    loaded = sorted((r for _, r in found), key=lambda r: (r.name, r.sha256))
     unique = unique_names([r.name for r in loaded])
     return [replace(r, name=name) for r, name in zip(loaded, unique, strict=True)]
 
@@ -531,6 +494,8 @@ def combine(files: Sequence[Path], out: Path) -> Path:
     NotCombinable, NotEmpty
         The input is refused; nothing was written.
     """
+    from ballbook import combined
+
     target = out.expanduser().resolve()
     check_target(target)
     results = load(files)
@@ -541,7 +506,7 @@ def combine(files: Sequence[Path], out: Path) -> Path:
             for f in inside
         )
     with placed(target) as work:
-        write(results, work)
+        combined.write(results, work)
     return target
 
 
@@ -577,8 +542,8 @@ def run_cohorts(
     UnknownAnalysis, InvalidParameters, NotEmpty, Unavailable, RunFailed
         As `ballbook.run.run` raises them.
     """
-    from ballbook import needs
-    from ballbook.cohort import InvalidCohort, read_cohort
+    from ballbook import combined, needs
+    from ballbook.cohort import InvalidCohort, Problem, read_cohort
     from ballbook.parameters import resolve
     from ballbook.run import RunFailed
 
@@ -591,7 +556,9 @@ def run_cohorts(
     check_target(target)
     each = list(column_maps) if len(column_maps) == len(cohorts) else [*column_maps] * len(cohorts)
     maps: list[str | None] = list(each) or [None] * len(cohorts)
-    wrong, seen, repeated = [], dict[frozenset[str], str](), []
+    wrong: list[Problem] = []
+    seen: list[tuple[frozenset[str], str]] = []
+    repeated: list[tuple[str, str]] = []
     shared: set[str] = set()
     for file, column_map in zip(cohorts, maps, strict=True):
         given = str(Path(file).expanduser().resolve())
@@ -603,17 +570,18 @@ def run_cohorts(
             continue
         hashes = frozenset(h for name, h in cohort.files.items() if name != "map.yml")
         shared |= {h for name, h in cohort.files.items() if name == "map.yml"}
-        if hashes in seen:
-            what = f"is the same cohort as {_given(Path(seen[hashes]))}: same checksum"
-            repeated.append((_given(Path(file)), what))
-        seen[hashes] = file
+        for other, earlier in seen:
+            if hashes <= other or other <= hashes:
+                what = f"is the same cohort as {_given(Path(earlier))}: same checksum"
+                repeated.append((_given(Path(file)), what))
+        seen.append((hashes, file))
     if wrong:
         raise InvalidCohort(wrong)
     if repeated:
         raise NotCombinable(repeated)
-    names = unique_names([safe_name(Path(c).expanduser().resolve().stem) for c in cohorts])
-    # What the pool writes beside the folders of the cohorts.
-    names = [f"cohort-{n}" if n in {"figures", "tables"} else n for n in names]
+    stems = [safe_name(Path(c).expanduser().resolve().stem) for c in cohorts]
+    # The pool has folders of these names beside those of the cohorts.
+    names = unique_names([f"cohort-{s}" if s in {"figures", "tables"} else s for s in stems])
     with placed(target) as work:
         folders = []
         for name, file, column_map in zip(names, cohorts, maps, strict=True):
@@ -626,466 +594,8 @@ def run_cohorts(
                 )  # fmt: skip
             except RunFailed as error:
                 raise RunFailed(f"{name}: {error}") from None
-        write(load([f / "results.json" for f in folders], names), work, shared=shared)
+        combined.write(load([f / "results.json" for f in folders], names), work, shared=shared)
     return target
-
-
-def write(results: Sequence[Result], folder: Path, *, shared: Collection[str] = ()) -> None:
-    """Write the pool of `results` into `folder`."""
-    _Report(results, folder, shared).write()
-
-
-class _Report:
-    """What `write` puts together: the parts of the page in their order, and the files."""
-
-    def __init__(self, results: Sequence[Result], folder: Path, shared: Collection[str]) -> None:
-        self.results, self.folder = results, folder
-        self.started, self.clock = datetime.now(UTC), time.perf_counter()
-        self.analysis = analyses.find(results[0].analysis)
-        self.rows = quantities(results)
-        self.pooled = [q for q in self.rows if q.pool is not None]
-        self.usable = [q for q in self.pooled if q.pooled.value is not None]
-        self.doubts = doubts(results, shared=shared)
-        self.verdicts = self._verdicts()
-        self.gates = self._gates()
-        self.parts: list[tuple[str, str]] = []
-        self.figures = 0
-
-    def write(self) -> None:
-        for name in ("figures", "tables"):
-            (self.folder / name).mkdir(parents=True)
-        provenance = self._provenance()
-        content = {
-            "analysis": self.analysis.slug,
-            "summary": self._summary(),
-            "certainty": self._certainty(),
-            "parameters": self._parameters(),
-            "cohort": {
-                "id": "combined",
-                "tier": self.results[0].tier,
-                "n": _sum([r.n for r in self.results]),
-                "sha256": sorted(set().union(*(r.cohort for r in self.results))),
-            },
-            "estimates": [as_json(e) for e in self._estimates()],
-            "gates": [as_json(g) for g in self.gates],
-            "verdicts": [as_json(v) for v in self.verdicts],
-            "provenance": provenance,
-        }
-        self._page(content)
-        provenance["seconds"] = round(time.perf_counter() - self.clock, 2)
-        write_json(content, self.folder / "results.json")
-        write_json(provenance, self.folder / "provenance.json")
-        (self.folder / "report.html").write_text(self._html(), encoding="utf8")
-
-    # What is said
-
-    def _verdicts(self) -> list[Verdict]:
-        return [
-            claims.judge(c, q.pooled, note=f"{number(len(q.pool.inside)).capitalize()} cohorts.")
-            for q in self.pooled
-            if q.pool is not None
-            for c in q.claims
-        ]
-
-    def _gates(self) -> list[Gate]:
-        found = []
-        for q in self.usable:
-            assert q.pool is not None
-            k, p = len(q.pool.inside), q.pool.q.value
-            found.append(
-                Gate(
-                    f"{q.label}: cohorts enough to see how much they vary",
-                    "passed" if k >= 5 else "failed", float(k), 5.0,
-                    "the wider of two intervals is used; read the variation as unknown"
-                    if k < 5 else "",
-                )
-            )  # fmt: skip
-            if p is not None:
-                found.append(
-                    Gate(
-                        f"{q.label}: cohorts agree (P of Cochran's Q or of its like)",
-                        "passed" if p >= 0.1 else "failed", p, 0.1,
-                        "" if p >= 0.1 else "look at the cohorts one by one before the mean",
-                    )
-                )  # fmt: skip
-        return found
-
-    def _estimates(self) -> list[Estimate]:
-        found = []
-        for q in self.pooled:
-            p, tier = q.pool, self.results[0].tier
-            assert p is not None
-            found.append(q.pooled)
-            if q.pooled.value is None:
-                continue
-            for what, e, words in (
-                *((n, e, f"{n} interval") for n, e in p.intervals.items()),
-                ("q", p.q, "test of heterogeneity"),
-                ("i2", p.i2, "share of variation between cohorts (I²)"),
-                ("tau2", p.tau2, "variance between cohorts (tau²)"),
-                ("prediction", p.prediction, "expected in a new cohort"),
-            ):
-                what = what.lower().replace(" ", "-")
-                found.append(e.named(f"{what}-{q.id}", f"{q.label}, {words}", tier=tier))
-        return found
-
-    def _summary(self) -> str:
-        k = number(len(self.results))
-        if self.results[0].tier == "simulated":
-            k = f"{render.DUMMY}. {k}"
-        if not self.usable:
-            return (
-                f"{k[0].upper()}{k[1:]} cohorts, but no estimate that can be pooled: each is "
-                "withheld, missing or without an interval in all cohorts but one."
-            )
-        q = self.usable[0]
-        assert q.pool is not None
-        inside = number(len(q.pool.inside))
-        of = "" if len(q.pool.inside) == len(self.results) else f" ({inside} of them pooled)"
-        words = claims.in_words(replace(bare(q.pooled), label=q.label))
-        said = f"{k[0].upper()}{k[1:]} cohorts together{of}: {words}."
-        p = q.pool.q.value
-        if p is None:
-            return said
-        if p < 0.1:
-            return f"{said} They differ by more than chance (P = {format_p(p)})."
-        return f"{said} No difference beyond chance is seen between them (P = {format_p(p)})."
-
-    def _certainty(self) -> str:
-        if not self.usable:
-            return ""
-        q = self.usable[0]
-        assert q.pool is not None
-        e, null, k = q.pooled, SCALES[q.pooled.kind].null, number(len(q.pool.inside))
-        few = f"{k} cohorts hardly tell how much cohorts vary"
-        if len(q.pool.inside) >= 5:
-            few = f"the interval allows for the variation between these {k} cohorts"
-        if null is None:
-            return f"Another cohort may lie elsewhere: {few}."
-        low, high = e.ci_low, e.ci_high
-        if low is not None and high is not None and not low <= null <= high:
-            return f"Fairly sure of the direction, less of the size: {few}."
-        return f"Unsure even of the direction, since the interval includes no effect: {few}."
-
-    def _parameters(self) -> dict[str, Any]:
-        counts = [r.parameters["min_count"] for r in self.results if "min_count" in r.parameters]
-        common = {k: v for k, v in self.results[0].parameters.items() if k not in FREE}
-        return {"cohort": "(yours)", **({"min_count": min(counts)} if counts else {}), **common}
-
-    def _provenance(self) -> dict[str, Any]:
-        data = {
-            r.name: {"results.json": r.sha256}
-            | {f"cohort file {i}": h for i, h in enumerate(sorted(r.cohort), 1)}
-            for r in self.results
-        }
-        return {
-            "started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "seconds": 0.0,
-            "version": __version__,
-            "library_sha256": library_sha256(),
-            "notebook_sha256": str(self.analysis.meta["sha256"]),
-            "lock_sha256": sha256(paths.root() / "env" / "lock.txt"),
-            "data": data,
-            "seed": 0,
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in SHOWN_PACKAGES},
-            "combined": [{"cohort": r.name, **r.provenance} for r in self.results],
-        }
-
-    # What is shown
-
-    def _page(self, content: Mapping[str, Any]) -> None:
-        wanted = list(self.analysis.meta["headline"])
-        first = [v for v in self.verdicts if v.claim in wanted] or self.verdicts
-        self._say(f"# {self.analysis.meta['title']}: {number(len(self.results))} cohorts combined")
-        self._show(
-            render.answer(content["summary"], content["certainty"], first[:3], claims.read())
-        )
-        if content["parameters"].get("min_count") == 0:
-            self._show(f'<aside class="bb-recorded" role="note">{UNPROTECTED}</aside>')
-        if self.results[0].tier == "simulated":
-            self._show(render.dummy_label())
-        for doubt in self.doubts:
-            self._show(
-                f'<aside class="bb-recorded" role="note"><strong>Look first.</strong> '
-                f"{escape(doubt)}</aside>"
-            )
-        self._cohorts()
-        self._say(METHODS)
-        self._forests()
-        self._numbers()
-        self._left_out()
-        if self.verdicts:
-            self._say("## Verdicts")
-            self._show(render.verdicts(self.verdicts, claims.read()))
-        if self.gates:
-            self._say("## Assumptions")
-            self._show(render.gates(self.gates))
-        self._failed_gates()
-        self._show(
-            "<p>All numbers of this page as data: "
-            + render.downloads({"results.json": "results.json"})
-            + "</p>"
-            + render.provenance(content["provenance"], content["parameters"])
-        )
-
-    def _cohorts(self) -> None:
-        given = [[e.value is not None for e in r.own.values()] for r in self.results]
-        table = pd.DataFrame(
-            {
-                "cohort": [r.name for r in self.results],
-                "n": ["withheld" if r.n is None else f"{r.n:,}" for r in self.results],
-                "estimates": list(map(sum, given)),
-                "without_value": [g.count(False) for g in given],
-                "run": [str(r.provenance["started"])[:10] for r in self.results],
-                "code": [r.provenance["library_sha256"][:12] for r in self.results],
-            }
-        )  # fmt: skip
-        self._say("## The cohorts")
-        self._table(
-            table, "cohorts",
-            {
-                "cohort": "Cohort", "n": "Patients", "estimates": "Estimates",
-                "without_value": "Withheld or missing", "run": "Run", "code": "Code",
-            },
-            "Only these summaries were read, no patient rows. Patients: of the cohort's first "
-            "estimate, as its results give them.",
-        )  # fmt: skip
-
-    def _forests(self) -> None:
-        families: dict[tuple[str, str | None], list[Quantity]] = {}
-        for q in self.usable:
-            families.setdefault((q.pooled.kind, q.pooled.unit), []).append(q)
-        for (kind, unit), rows in families.items():
-            pages = [rows[i : i + PER_FIGURE] for i in range(0, len(rows), PER_FIGURE)]
-            for i, some in enumerate(pages):
-                name = f"forest-{kind}" + (f"-{safe_name(unit)}" if unit else "")
-                self._forest(some, name + (f"-{i + 1}" if len(pages) > 1 else ""))
-
-    def _forest(self, rows: Sequence[Quantity], name: str) -> None:
-        import matplotlib.pyplot as plt
-
-        kind, unit = rows[0].pooled.kind, rows[0].pooled.unit
-        table, cut = forest_rows(rows), False
-        words = kind.replace("-", " ").capitalize()
-        unit = "%" if kind in PERCENT_KINDS else unit
-        scale = SCALES[kind]
-        with warnings.catch_warnings(), figures.style():
-            # A label may hold letters that the font lacks.
-            warnings.simplefilter("ignore")
-            shown = table.assign(label=[figure_text(v) for v in table["label"]])
-            drawn = figures.forest(
-                shown, null=scale.null, log=scale.name == "log",
-                xlabel=figure_text(f"{words}{f', {unit}' if unit else ''} (95% interval)"),
-            )  # fmt: skip
-            ax = drawn.axes[0]
-            limits = reach(rows, log=scale.name == "log")
-            inner = table.loc[table["kind"] != "heading", ["ci_low", "ci_high"]]
-            cut = bool((inner["ci_low"] < limits[0]).any() or (inner["ci_high"] > limits[1]).any())
-            ax.set_xlim(*limits)
-            open_ends(ax, table, limits)
-            drawing = figures.svg(drawn, name)
-            drawn.savefig(
-                self.folder / "figures" / f"{name}.png", dpi=130, bbox_inches="tight",
-                metadata={"Software": None},
-            )  # fmt: skip
-            plt.close(drawn)
-        (self.folder / "figures" / f"{name}.svg").write_text(drawing, encoding="utf8")
-        write_csv(table, self.folder / "figures" / f"{name}.csv")
-        self.figures += 1
-        first = rows[0]
-        caption = (
-            f"{first.label}: {bare(first.pooled)}. Your cohorts in orange, sized by weight; "
-            "published numbers in blue; the diamond is the pool by the interval that judges claims."
-        )
-        if cut:
-            caption += " Intervals that reach the edge go on beyond it; the numbers are in full."
-        alt = "Forest plot. " + "; ".join(f"{q.label}, pooled {bare(q.pooled)}" for q in rows)
-        links = {k: f"figures/{name}.{k.lower()}" for k in ("SVG", "PNG", "CSV")}
-        self._show(
-            render.figure(name, figures.themed(drawing, name, alt), caption, self.figures, links)
-        )
-
-    def _numbers(self) -> None:
-        if not self.usable:
-            return
-        table = pools.frame({q.label: q.pool for q in self.usable if q.pool is not None})
-        columns = {
-            "quantity": "Quantity", "cohorts": "Cohorts", "pooled": "Pooled, judged by this",
-            "normal": "Normal interval", "hartung_knapp": "Hartung-Knapp",
-            "common_effect": "Common effect", "q": "Q", "q_p": "P", "i2": "I²", "tau2": "tau²",
-            "prediction": "In a new cohort",
-        }  # fmt: skip
-        table["i2"] = ["–" if pd.isna(v) else f"{100 * v:.0f}%" for v in table["i2"].astype(float)]
-        known = {c: h for c, h in columns.items() if table[c].notna().any()}
-        self._table(
-            table, "pooled", known,
-            "The same mean with every interval, and how much the cohorts differ. A new cohort: "
-            "where its true value is expected, which needs three cohorts.",
-        )  # fmt: skip
-        out = [
-            {"quantity": q.label, "without": gone, "pooled": str(bare(e))}
-            for q in self.usable
-            for gone, e in pools.leave_one_out(q.given).items()
-        ]
-        if out:
-            self._say("## Does it hang on one cohort?")
-            self._table(
-                pd.DataFrame(out), "leave-one-out",
-                {"quantity": "Quantity", "without": "Without", "pooled": "Pooled"},
-                "Each cohort left out in turn.",
-            )  # fmt: skip
-
-    def _left_out(self) -> None:
-        rows = [
-            {"quantity": q.label, "cohort": name, "why": why}
-            for q in self.rows
-            for name, why in q.left_out.items()
-        ]
-        self._say("## What is not in the pool")
-        if not rows:
-            self._say("Every own estimate of every cohort is pooled.")
-            return
-        self._table(
-            pd.DataFrame(rows), "not-pooled",
-            {"quantity": "Quantity", "cohort": "Cohort", "why": "Why"},
-            "Own estimates that are left out, with the reason that the cohort's results give, if "
-            "they give one. Nothing is put in their place.",
-        )  # fmt: skip
-
-    def _failed_gates(self) -> None:
-        """Show the gates that failed in some cohorts only: those on open data fail in all."""
-        everywhere = set.intersection(*(set(r.gates) for r in self.results))
-        rows = [
-            {"cohort": r.name, "gate": plain(g.name), "action": plain(g.action, 200)}
-            for r in self.results
-            for g in r.gates
-            if g.status == "failed" and g not in everywhere
-        ]
-        if rows:
-            self._table(
-                pd.DataFrame(rows[:100]), "failed-in-a-cohort",
-                {"cohort": "Cohort", "gate": "Assumption", "action": "What was done"},
-                "Assumptions that failed in a cohort, as its own run says.",
-            )  # fmt: skip
-
-    def _table(
-        self, frame: pd.DataFrame, name: str, columns: Mapping[str, str], caption: str
-    ) -> None:
-        write_csv(frame, self.folder / "tables" / f"{name}.csv")
-        shown = frame[list(columns)].rename(columns=dict(columns))
-        self._show(render.table(shown, caption=caption, download=f"tables/{name}.csv"))
-
-    def _say(self, markdown: str) -> None:
-        self.parts.append(("markdown", markdown))
-
-    def _show(self, html: str) -> None:
-        self.parts.append(("html", html))
-
-    def _html(self) -> str:
-        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-        from ballbook import report
-
-        cells = []
-        for kind, body in self.parts:
-            if kind == "markdown":
-                cells.append(new_markdown_cell(body))
-                continue
-            cell = new_code_cell("", metadata={"tags": ["remove-input"]})
-            cell.outputs = [new_output("display_data", data={"text/html": body})]
-            cells.append(cell)
-        return report.html(self.analysis.meta, new_notebook(cells=cells))
-
-
-METHODS = r"""## Together
-
-Each estimate is moved to the scale of its kind: the logarithm for ratios and medians, the logit for
-proportions, $\ln(-\ln S)$ for survival, $\operatorname{artanh} r$ for correlations, none for
-differences. There its standard error is what its interval implies,
-
-$$s_i = \frac{g(U_i) - g(L_i)}{2z} .$$
-
-The pool is a random-effects mean by REML with weights $1/(s_i^2 + \tau^2)$. Its interval is the
-wider of the normal one and that of Hartung and Knapp {cite:p}`hartung2001,knapp2003`, the rule by
-which the whole book judges pooled effects; with two cohorts nearly every answer is then that they
-are too few. Proportions for which every cohort gives its counts are pooled by these, in a logistic
-model with a random intercept, whose interval is normal. Heterogeneity is tested by Cochran's $Q$,
-or there by the likelihood ratio."""
-
-
-def bare(e: Estimate) -> Estimate:
-    """Return an estimate without P value and counts, for sentences."""
-    return replace(e, p_value=None, n=None, n_events=None)
-
-
-def figure_text(text: str, length: int = 52) -> str:
-    """Return text that a figure shows as it is: a dollar sign would start a formula."""
-    return plain(text, length).replace("$", r"\$")
-
-
-def forest_rows(rows: Iterable[Quantity]) -> pd.DataFrame:
-    """Return rows for `ballbook.figures.forest`: claims, cohorts, pool; fractions as per cent."""
-    short = bibliography.short()
-    table: list[dict[str, Any]] = []
-
-    def add(kind: str, label: str, e: Estimate, weight: float | None = None) -> None:
-        factor = 100.0 if e.kind in PERCENT_KINDS else 1.0
-        points = {
-            c: math.nan if (v := getattr(e, c)) is None else v * factor
-            for c in ("value", "ci_low", "ci_high")
-        }
-        table.append({"label": label, "kind": kind, **points, "weight": weight})
-
-    for q in rows:
-        assert q.pool is not None
-        table.append({"label": q.label, "kind": "heading"})
-        for claim in q.claims:
-            published = beside.from_claim(claim)
-            if published.value is not None and SCALES.get(claim.kind) is SCALES[q.pool.kind]:
-                add("study", f"{short.get(claim.source, claim.source)} (published)", published)
-        for name in q.pool.inside:
-            add("yours", name, q.given[name], q.pool.weights.get(name))
-        add("pooled", f"Pooled, {number(len(q.pool.inside))} cohorts", q.pooled)
-        if q.pool.prediction.ci_low is not None:
-            add("prediction", "Expected in a new cohort", q.pool.prediction)
-    frame = pd.DataFrame(table)
-    numbers = dict.fromkeys(["value", "ci_low", "ci_high", "weight"], float)
-    return frame.astype(numbers)
-
-
-def reach(rows: Sequence[Quantity], *, log: bool) -> tuple[float, float]:
-    """Return limits of an axis that show cohorts and claims in full, and of a pool what fits."""
-    table = forest_rows(rows)
-    some = table[table["kind"].isin(["study", "yours"])]
-    points = some[["value", "ci_low", "ci_high"]].to_numpy(float).ravel()
-    null = SCALES[rows[0].pooled.kind].null
-    values = table.loc[table["kind"] == "pooled", "value"].to_numpy(float)
-    points = np.concatenate([points[np.isfinite(points)], values, [] if null is None else [null]])
-    if log:
-        points = np.log(points[points > 0])
-    low, high = float(points.min()), float(points.max())
-    room = 0.12 * (high - low) or 0.5
-    ends = np.array([low - room, high + room])
-    if log:
-        ends = np.exp(ends)
-    return float(ends[0]), float(ends[1])
-
-
-def open_ends(ax: Any, table: pd.DataFrame, limits: tuple[float, float]) -> None:
-    """Draw intervals with an open bound to the edge, and say so in their text."""
-    for text in ax.texts:
-        text.set_text(text.get_text().replace("nan", "open"))
-    bounds = table[["ci_low", "ci_high"]].to_numpy(float)
-    for i, (kind, ends) in enumerate(zip(table["kind"], bounds, strict=True)):
-        if kind in {"yours", "study"} and np.isnan(ends).sum() == 1:
-            colour = figures.C.orange if kind == "yours" else figures.C.blue
-            ax.plot(np.where(np.isnan(ends), limits, ends), [-i, -i], color=colour, linewidth=1.4)
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = list(counts)
-    return None if None in known else sum(c for c in known if c is not None)
 
 
 def as_answer(folder: Path) -> dict[str, Any]:

@@ -284,7 +284,8 @@ def frame(pools: Mapping[str, Pool]) -> pd.DataFrame:
                 "quantity": label, "cohorts": len(p.inside), "pooled": str(_bare(p.pooled)),
                 "normal": plain.get("normal"), "hartung_knapp": plain.get("Hartung-Knapp"),
                 "common_effect": plain.get("common effect"), "q": p.q.statistic, "q_df": p.q.df,
-                "q_p": p.q.value, "i2": p.i2.value, "tau2": p.tau2.value,
+                "q_p": p.q.value, "tau2": p.tau2.value,
+                "i2": None if p.i2.value is None else str(_bare(p.i2)),
                 "prediction": None if p.prediction.ci_low is None else _span(p.prediction),
             }
         )  # fmt: skip

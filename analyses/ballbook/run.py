@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,17 @@ class StrictBuildFailed(RuntimeError):
 
 class NotEmpty(ValueError):
     """The output folder holds something that is not an earlier run."""
+
+
+class NotCombinable(ValueError):
+    """Results that cannot be pooled; `problems` holds (file, what is wrong) of everything."""
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        n = len(self.problems)
+        lines = [f"{n} problem{'s' if n != 1 else ''}; nothing was combined:"]
+        lines += [f"  {file}: {what}" if file else f"  {what}" for file, what in self.problems]
+        super().__init__("\n".join(lines))
 
 
 def run(
