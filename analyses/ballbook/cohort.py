@@ -27,6 +27,7 @@ from ballbook.dictionaries import (
     Column,
     Dictionary,
     Refused,
+    breaches,
     dictionary,
     is_missing,
     plain,
@@ -622,7 +623,8 @@ class _Reader:
         """Return the values of one column, and those a cell gives besides, noting bad cells."""
         recode = self.values.get(column.name) or self.values.get(table.header[i]) or {}
         unit = self.units.get(plain(table.header[i]), self.units.get(column.name))
-        factor = 1.0
+        # Cells of a column in percent may carry their sign, or a bound such as <0.01.
+        factor = 0.01 if column.type == "mrd" and column.unit == "percent" else 1.0
         if unit is not None:
             known = UNITS.get(column.unit or "", {})
             factor = known.get(unit, 1.0)
@@ -702,6 +704,13 @@ class _Reader:
             number = table.numbers[i]
             self.wrong(table.file, "a patient_id of patients", number, "patient_id", value, mend)
 
+    def breaking(self, file: str, frame: pd.DataFrame | None, table: str) -> None:
+        """Note where a typed table breaks the schema of its dictionary; its index are rows."""
+        for breach in [] if frame is None else breaches(frame, table):
+            row = int(breach.row) if isinstance(breach.row, (int, np.integer)) else None
+            mend = "see the dictionary that `ballbook template` writes"
+            self.wrong(file, breach.expected, row, breach.column, breach.value, mend)
+
     # -- the tables
 
     def patients(
@@ -718,6 +727,11 @@ class _Reader:
             for n, i in rest.items()
             if n not in times and n not in levels
         }
+        for name in sorted(set(extra) & set(map(str, frame.columns))):
+            expected = f"no column {name}: another column says the same"
+            mend = "delete it, or rename it if it means something else"
+            self.wrong(table.file, expected, None, table.header[rest[name]], mend=mend)
+            del extra[name]
         if extra:
             frame = pd.concat([frame, pd.DataFrame(extra)], axis=1)
         if "patient_id" not in frame:
@@ -779,6 +793,7 @@ class _Reader:
                         "fill in time and event, or leave both blank",
                     )
             self.consistent(table, frame)
+            frame.index = pd.Index(table.numbers)
             parts.append(frame.dropna(subset=["time_months", "event"]))
         return _finished_outcomes(parts)
 
@@ -814,7 +829,7 @@ class _Reader:
         if not {"patient_id", "endpoint", "time_months", "event"} <= set(frame.columns):
             return None
         self.consistent(table, frame)
-        return _finished_outcomes([frame])
+        return _finished_outcomes([frame.set_axis(table.numbers)])
 
     def consistent(self, table: _Table, frame: pd.DataFrame) -> None:
         """Note rows whose event, event type, entry and time contradict each other."""
@@ -837,19 +852,24 @@ class _Reader:
 
     def wide_mrd(self, table: _Table, ids: pd.Series, columns: dict[str, int]) -> pd.DataFrame:
         level = next(c for c in dictionary("mrd").columns if c.name == "level")
-        percent = replace(level, type="number", unit="percent", maximum=100.0)
-        parts = []
+        percent = replace(level, unit="percent")
+        parts, seen = [], dict[str, str]()
         for name, i in columns.items():
             stem = name.removeprefix("mrd_")
+            timepoint = timepoint_name(stem.removesuffix("_percent"))
+            if timepoint in seen:
+                expected = f"one column for MRD at {timepoint}, not also {_shown(seen[timepoint])}"
+                mend = "delete one, or rename it if it means another time point"
+                self.wrong(table.file, expected, column=table.header[i], mend=mend)
+                continue
+            seen[timepoint] = table.header[i]
             if stem.endswith("_percent"):
-                stem = stem.removesuffix("_percent")
                 frame = self.typed(table, i, percent)
-                frame["level"] = frame["level"].astype(float) / 100
             else:
                 frame = self.typed(table, i, level)
             frame.insert(0, "patient_id", ids)
-            frame.insert(1, "timepoint", timepoint_name(stem))
-            parts.append(frame)
+            frame.insert(1, "timepoint", timepoint)
+            parts.append(frame.set_axis(table.numbers))
         return _finished_mrd(parts)
 
     def mrd(self, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:
@@ -865,7 +885,7 @@ class _Reader:
             mend = "add level (a fraction) or category (negative, low, high, positive)"
             self.wrong(table.file, "a column level or category", mend=mend)
             return None
-        return _finished_mrd([frame])
+        return _finished_mrd([frame.set_axis(table.numbers)])
 
     def expression(
         self, path: Path, declared: str | None, patients: pd.DataFrame
@@ -1079,9 +1099,10 @@ def timepoint_name(name: str) -> str:
 
 
 def _finished_outcomes(parts: list[pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the parts as one table; its index are the rows of the file."""
     if not parts:
         return None
-    frame = pd.concat(parts, ignore_index=True)
+    frame = pd.concat(parts)
     if "event_type" not in frame:
         frame["event_type"] = np.nan
     if "entry_months" not in frame:
@@ -1091,7 +1112,8 @@ def _finished_outcomes(parts: list[pd.DataFrame]) -> pd.DataFrame | None:
 
 
 def _finished_mrd(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    frame = pd.concat(parts, ignore_index=True)
+    """Return the parts as one table; its index are the rows of the file."""
+    frame = pd.concat(parts)
     for column in _MRD:
         if column not in frame:
             frame[column] = np.nan
@@ -1100,7 +1122,7 @@ def _finished_mrd(parts: list[pd.DataFrame]) -> pd.DataFrame:
     for column in ["level", "limit_of_detection"]:
         frame[column] = frame[column].astype(float)
     said = frame["level"].notna() | frame["category"].notna()
-    return frame.loc[said, _MRD].reset_index(drop=True)
+    return frame.loc[said, _MRD]
 
 
 def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
@@ -1182,9 +1204,18 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     for name in sorted(set(reader.columns) - reader.used):
         mend = "delete the line, or write the name as the header of the file has it"
         reader.wrong("the column map", "a column of the cohort", value=name, mend=mend)
+    if not reader.problems:
+        wide = tables["patients"]
+        reader.breaking(wide.file, patients.set_axis(wide.numbers), "patients")
+        reader.breaking(tables.get("outcomes", wide).file, outcomes, "outcomes")
+        reader.breaking(tables.get("mrd", wide).file, mrd, "mrd")
+        if expression_file is not None:
+            reader.breaking(expression_file.name, expression, "expression")
     if reader.problems:
         raise InvalidCohort(reader.problems)
 
+    outcomes = None if outcomes is None else outcomes.reset_index(drop=True)
+    mrd = None if mrd is None else mrd.reset_index(drop=True)
     reader.notes += reader.mapped()
     if "lineage" not in patients:
         patients["lineage"] = "B"

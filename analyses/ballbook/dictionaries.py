@@ -1,7 +1,8 @@
 """Data dictionaries: what each column of each cohort table means, and how its text is read.
 
 The files in ``data/dictionaries`` are the schema of validation, the source of templates and the
-reader's reference at once.
+reader's reference at once. Text is read cell by cell (`read_value`), so that each cell has its own
+message; `schema` says the same of the tables that come out, and is checked last.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import yaml
 
 from ballbook import paths
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
 
 
 class Refused(ValueError):
@@ -68,6 +74,8 @@ class Column:
             return "1 or 0 (or yes, no)"
         if self.type == "deletion":
             return "del or wt (or het, hom)"
+        if self.type == "mrd" and self.unit == "percent":
+            return "a percentage from 0 to 100, a bound such as <0.01, or a class"
         if self.type == "mrd":
             return "a fraction from 0 to 1 (0.0001 is 0.01%), a percentage with %, or a class"
         if self.type in {"number", "integer"}:
@@ -85,6 +93,8 @@ class Column:
             return "divide counts per microlitre by 1000, or map `units: {wbc_10e9_per_l: per_ul}`"
         if self.type in {"number", "integer"}:
             return "write digits alone, 4.5 and not 4,5; leave the cell blank where it is unknown"
+        if self.type == "mrd" and self.unit == "percent":
+            return "write digits alone, <0.01 for a bound, or negative, low, high, positive"
         if self.type == "mrd":
             return "divide a percentage by 100, or write it with its %, or <0.0001 for a bound"
         word = {"flag": "'1'", "deletion": "del"}.get(self.type, "our word")
@@ -285,3 +295,107 @@ def is_missing(text: str, column: Column | None = None, more: frozenset[str] = M
     ):
         return False
     return word in more
+
+
+# ------------------------------------------------------------------------------------ schema
+
+# Days and years become months by a factor, which may round a limit away by the last bit.
+ROUNDING = 1e-9
+
+
+def schema(table: str) -> pa.DataFrameSchema:
+    """Return what a typed table must be, made from its dictionary.
+
+    Numbers lie within their limits, flags are 0 or 1, deletions del or wt, categories one of their
+    words, text is text; what is required is there and never missing; the key is unique. Columns
+    that the dictionary does not know may hold anything. Of ``expression``, the rows of the index
+    are genes, each once, and every column holds finite numbers.
+
+    Raises
+    ------
+    KeyError
+        For a table that is none of `TABLES`.
+    """
+    import pandera.pandas as pa
+
+    words = dictionary(table)
+    if table == "expression":
+        # One check of the whole matrix: a column each would take a minute for many patients.
+        finite = pa.Check(lambda m: bool(np.isfinite(m.to_numpy(float)).all()), error="numbers")
+        gene = pa.Index(str, unique=True, name=words.key[0])
+        return pa.DataFrameSchema(index=gene, checks=finite, unique_column_names=True, name=table)
+    columns = {
+        c.name: pa.Column(
+            checks=_checks(pa, c), nullable=not c.required, required=c.required, description=c.help
+        )
+        for c in words.columns
+    }
+    known = [k for k in words.key if k in columns]
+    return pa.DataFrameSchema(columns, unique=known, unique_column_names=True, name=table)
+
+
+def _checks(pa: Any, column: Column) -> list[Any]:
+    """Return the checks of a column; missing values pass, and are not the checks' business."""
+    if column.type == "text":
+        return [pa.Check(lambda s: s.map(lambda v: isinstance(v, str)), error=column.expected)]
+    allowed: tuple[Any, ...] = {"flag": (0, 1), "deletion": ("del", "wt")}.get(
+        column.type, column.allowed
+    )
+    if allowed:
+        return [pa.Check(lambda s: s.isin(allowed), error=column.expected)]
+    low, high = column.minimum, column.maximum
+    if column.type == "mrd":
+        low, high = 0.0, 1.0
+
+    def fits(s: pd.Series) -> pd.Series:
+        number = pd.to_numeric(s, errors="coerce")
+        whole = number == number.round() if column.type == "integer" else number.notna()
+        above = number >= (-math.inf if low is None else low - ROUNDING * abs(low))
+        below = number <= (math.inf if high is None else high + ROUNDING * abs(high))
+        return whole & above & below & np.isfinite(number)
+
+    return [pa.Check(fits, error=column.expected)]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One place where a typed table breaks its schema; `row` is its label in the index."""
+
+    row: Any
+    column: str | None
+    value: str | None
+    expected: str
+
+
+def breaches(frame: pd.DataFrame, table: str) -> list[Breach]:
+    """Return where a typed table breaks the `schema` of its dictionary, if anywhere."""
+    from pandera.errors import SchemaErrors
+
+    words, rows = dictionary(table), frame.index
+    # Rows of a file may come twice here, once an endpoint; pandera needs an index without twins.
+    if table != "expression":
+        frame = frame.reset_index(drop=True)
+    try:
+        schema(table).validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        found = []
+        for case in errors.failure_cases.to_dict("records"):
+            check, value = str(case["check"]), str(case["failure_case"])
+            name = case["column"] if case["schema_context"] == "Column" else None
+            if check == "column_in_dataframe":
+                found.append(Breach(None, value, None, f"a column {value}"))
+                continue
+            column = words.find(str(name)) if name is not None else None
+            expected = {
+                "multiple_fields_uniqueness": f"each {' and '.join(words.key)} once",
+                "field_uniqueness": f"each {words.key[0]} once",
+                "dataframe_column_labels_unique": "each column once",
+            }.get(check, column.expected if column else check)
+            if check == "multiple_fields_uniqueness":
+                name = case["column"]
+            row = None if pd.isna(case["index"]) else case["index"]
+            if row is not None and table != "expression":
+                row = rows[int(row)]
+            found.append(Breach(row, name, value, expected))
+        return found
+    return []
