@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -585,7 +584,8 @@ def _one_ratio(
     if stratum and table[stratum].nunique() < 2:
         return None
     few = table.groupby("ikzf1")["event"].agg(["size", "sum"]).reindex(["del", "wt"], fill_value=0)
-    if int(few.to_numpy().min()) < max(min_count, 1) or few["sum"].sum() < 5 * (1 + len(covariates)):
+    smallest = int(few.to_numpy().min())
+    if smallest < max(min_count, 1) or few["sum"].sum() < 5 * (1 + len(covariates)):
         return None
     entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
     X = table[list(covariates)].assign(ikzf1=(table["ikzf1"] == "del").astype(float))

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from ballbook import trees
 from ballbook.contingency import odds_ratio, proportion
 from ballbook.dictionaries import plain
-from ballbook.disclosure import withhold
+from ballbook.disclosure import bare, flow, withhold
 from ballbook.maturity import variance_explained
 from ballbook.results import Estimate, not_estimable
 
@@ -189,7 +189,7 @@ def apply_tree(
     classes = classes.map(lambda c: str(c).strip().lower() if pd.notna(c) else c)
     classes = classes.where(classes.isin(trees.CLEARANCE))
     use = rearranged & called.notna() & observed.notna()
-    steps = hide_small_steps(
+    steps = flow(
         [
             ("patients in the file", len(patients)),
             ("KMT2A-rearranged, B lineage", int(rearranged.sum()), "another genetic subtype"),
@@ -220,6 +220,8 @@ def apply_tree(
     else:
         odds = odds_ratio(four[0], four[1], four[2], four[3])
         area = trees.area_under_curve(called[use].cat.codes, observed[use] == 1)
+        if small:  # the area and the odds together give the six cells away
+            area = not_estimable("auc", told)
     right = rearranged & called.notna() & classes.notna()
     k, n = int((called[right].astype(object) == classes[right]).sum()), int(right.sum())
     if n == 0:
@@ -227,22 +229,9 @@ def apply_tree(
     else:
         accuracy = withhold(proportion(k, n), min_count)
     if any(0 < abs(n - other) < min_count for _, other, *_ in steps):
-        accuracy = replace(accuracy, n=None, n_events=None)
+        accuracy = bare(accuracy, "withheld: nearly all have a class of clearance, not all")
     table = None if small else cells.rename_axis("predicted").reset_index()
     return TreeApplied(steps, table, odds, area, accuracy)
-
-
-def hide_small_steps(steps: Sequence[tuple[Any, ...]], minimum: int) -> list[tuple[Any, ...]]:
-    """Return the steps of a flow without those that tell a number between 0 and `minimum`.
-
-    The last step stays; an earlier one goes when it differs from the next by too little.
-    """
-    kept: list[tuple[Any, ...]] = []
-    for step in reversed(steps):
-        gone = step[1] - kept[0][1] if kept else 0
-        if not 0 < gone < minimum:
-            kept.insert(0, step)
-    return [s for s in kept if not 0 < s[1] < minimum]
 
 
 # Simulated clearance ------------------------------------------------------------------------------
