@@ -131,7 +131,7 @@ def test_the_command_prints_a_map_that_check_takes(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, args).exit_code == 2
     checked = CliRunner().invoke(main, [*args, "--map", str(map)])
     assert checked.exit_code == 0, checked.stderr
-    assert "Column map: wbc_µl is given in per_ul." in checked.stdout
+    assert "Column map: WBC/µl is given in per_ul." in checked.stdout
 
 
 def test_a_run_hands_the_map_to_the_notebook(
@@ -198,3 +198,29 @@ def test_any_table_gets_a_map_that_is_yaml_or_a_refusal(
     map = proposal.as_map()
     assert set(map) <= {"columns", "units", "values", "missing", "decimal"}
     yaml.safe_load(proposal.text().replace("#? ", ""))
+
+
+def test_a_percentage_column_may_hold_bounds_and_words(tmp_path: Path) -> None:
+    path = tmp_path / "mrd.csv"
+    path.write_text(
+        "patient_id,MRD day 29 (%)\nP1,<0.01\nP2,0.5\nP3,negative\nP4,2%\n", encoding="utf8"
+    )
+    column_map = {"columns": {"MRD day 29 (%)": "mrd_day29_percent"}}
+    cohort = read_cohort(path, column_map)
+    assert cohort.mrd is not None
+    levels = cohort.mrd.set_index("patient_id")
+    assert levels["level"].tolist() == pytest.approx([0, 0.005, 0, 0.02])
+    assert levels.loc["P1", "limit_of_detection"] == pytest.approx(0.0001)
+    assert any("MRD day 29 (%) is read as" in note for note in cohort.notes)
+    path.write_text("patient_id,MRD day 29 (%)\nP1,100.5\nP2,much\n", encoding="utf8")
+    with pytest.raises(InvalidCohort) as caught:
+        read_cohort(path, column_map)
+    told = [p.expected for p in caught.value.problems]
+    assert len(told) == 2 and all("percentage from 0 to 100" in t for t in told)
+
+
+def test_a_problem_says_in_which_unit_the_map_has_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "age.csv"
+    path.write_text("patient_id,age\nP1,3 y\n", encoding="utf8")
+    with pytest.raises(InvalidCohort, match=r"\(years\), given in days"):
+        read_cohort(path, {"units": {"age": "days"}})

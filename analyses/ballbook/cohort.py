@@ -243,6 +243,8 @@ class _Reader:
         self.notes: list[str] = []
         self.files: dict[str, str] = {}
         self.columns = {plain(str(k)): str(v) for k, v in map.get("columns", {}).items()}
+        named = [*map.get("columns", {}), *map.get("units", {})]
+        self.theirs = {plain(str(k)): str(k) for k in named}
         self.values = {
             str(column): {str(k).strip().lower(): str(v) for k, v in recode.items()}
             for column, recode in map.get("values", {}).items()
@@ -273,8 +275,12 @@ class _Reader:
 
     def mapped(self) -> list[str]:
         """Return what the column map did, in words."""
-        renamed = [f"{_plain_line(a)} is read as {_plain_line(b)}" for a, b in self.columns.items()]
-        scaled = [f"{_plain_line(c)} is given in {u}" for c, u in self.units.items()]
+
+        def name(word: str) -> str:
+            return _plain_line(self.theirs.get(word, word))
+
+        renamed = [f"{name(a)} is read as {_plain_line(b)}" for a, b in self.columns.items()]
+        scaled = [f"{name(c)} is given in {u}" for c, u in self.units.items()]
         recoded = [
             f"{_plain_line(c)}: " + ", ".join(f"{_shown(a)} is {_shown(b)}" for a, b in v.items())
             for c, v in self.values.items()
@@ -649,8 +655,10 @@ class _Reader:
                 elif column.required:
                     raise Refused(text)
             except Refused:
-                mend = column.mend(row[i])
-                self.wrong(table.file, column.expected, number, table.header[i], row[i], mend)
+                mend, expected = column.mend(row[i]), column.expected
+                if unit is not None:
+                    expected += f", given in {unit}"
+                self.wrong(table.file, expected, number, table.header[i], row[i], mend)
             out.append(value)
         frame = pd.DataFrame(out, index=range(len(out)))
         if column.name not in frame and column.type != "mrd":
