@@ -315,7 +315,7 @@ def test_symbols_of_the_ensembl_table(load) -> None:  # type: ignore[no-untyped-
 
 def test_every_cohort_keeps_the_books_columns(load) -> None:  # type: ignore[no-untyped-def]
     for e in catalog.entries():
-        if e.loader == "stages":
+        if e.loader in {"stages", "pharmacotypes", "zurich"}:
             continue
         c = load(e.id)
         assert c.patients["patient_id"].is_unique and c.patients["patient_id"].notna().all()
@@ -330,6 +330,38 @@ def test_every_cohort_keeps_the_books_columns(load) -> None:  # type: ignore[no-
                 assert set(values) <= {0.0, 1.0}, (e.id, name)
             if kinds[name].allowed:
                 assert set(values) <= set(kinds[name].allowed), (e.id, name)
+
+
+def test_pharmacotypes_equal_the_derived_table(shared_data: Path) -> None:
+    lee = datasets.load("lee-2023")
+    path = shared_data / "omics/lee2023-pharmacotyping/imputed_lc50_805x18x10.csv.gz"
+    theirs = pd.read_csv(path)
+    assert len(lee.imputations) == 10 and lee.imputations[0].shape == (805, 18)
+    for i, part in enumerate(lee.imputations, 1):
+        other = theirs[theirs[".imp"] == i].set_index("subject_id")
+        assert np.array_equal(part.to_numpy(), other.loc[part.index, part.columns].to_numpy())
+    # Twice the highest dose of a range of five tenfold steps lies log10(2) / 5 above its end.
+    assert lee.limits.loc["Venetoclax", "above"] == pytest.approx(1 + np.log10(2) / 5)
+    assert lee.limits.loc["Venetoclax", "below"] == pytest.approx(-np.log10(2) / 5)
+    assert np.isnan(lee.limits.loc["Prednisolone", "below"])
+
+
+def test_zurich_reference_and_plate(shared_data: Path) -> None:
+    zurich = datasets.load("zurich-drp")
+    drugs = pd.read_csv(shared_data / "omics/kispi-drp/drugs.csv").set_index("drug_id")
+    typed = datasets.published("zurich_drugs").set_index("drug_id")["drug"]
+    assert len(typed) == 18
+    assert (drugs.loc[typed.index, "drug_name"] == typed).all()
+    statistics = zurich.statistics.pivot(index="drug", columns="metric", values="median")
+    assert statistics.shape == (18, 6) and statistics.notna().all(axis=None)
+    # The cohort's areas lie between nothing left and no effect.
+    assert statistics["norm_logAUC"].between(0, 1).all()
+    assert len(zurich.wells) == 240 and (zurich.wells["drug"] == "DMSO").sum() == 12
+    assert set(zurich.wells.groupby("drug").size()) == {12}
+    ends = zurich.wells[zurich.wells["drug"] != "DMSO"].groupby("drug")["dose"].agg(["min", "max"])
+    both = drugs.set_index("drug_name").loc[ends.index, ["min_assay_conc", "max_assay_conc"]]
+    tested = both["max_assay_conc"] == ends["max"]
+    assert tested.sum() >= 15
 
 
 # -------------------------------------------------------------------------------- rules by hand

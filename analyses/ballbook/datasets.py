@@ -728,9 +728,110 @@ def _mlpa(call: object) -> object:
     return "del" if "del" in word else np.nan
 
 
+# ------------------------------------------------------------------------- drug response
+
+
+@dataclass(frozen=True)
+class Pharmacotypes:
+    """Ex vivo response of many patients to many drugs, as completed several times.
+
+    Parameters
+    ----------
+    imputations : tuple of DataFrame, patients x drugs
+        Log LC50 on each drug's tested range: 0 the lowest, 1 the highest tested dose.
+    limits : DataFrame
+        By drug the values that stand for "below the lowest dose" (``below``) and "above the
+        highest" (``above``); NaN where none is seen.
+    """
+
+    id: str
+    title: str
+    imputations: tuple[pd.DataFrame, ...]
+    limits: pd.DataFrame
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def pharmacotypes() -> Pharmacotypes:
+    """Return Lee 2023: 805 children, 18 drugs, ten imputations of normalised log LC50.
+
+    Values beyond the tested doses carry one number a drug, below 0 or above 1; it is taken as a
+    limit where two patients or more share it.
+    """
+    id = "lee-2023"
+    raw = pd.read_csv(catalog.fetch(id, "imputed"))
+    drugs = sorted(c for c in raw.columns if c not in {".imp", ".id", "subject_id"})
+    parts = tuple(
+        part.set_index("subject_id")[drugs].rename_axis("patient_id")
+        for _, part in raw.groupby(".imp", sort=True)
+    )
+    ends = {}
+    for drug in drugs:
+        values = parts[0][drug]
+        low, high = values.min(), values.max()
+        ends[drug] = {
+            "below": low if low < 0 and (values == low).sum() > 1 else np.nan,
+            "above": high if high > 1 and (values == high).sum() > 1 else np.nan,
+        }
+    e = catalog.entry(id)
+    return Pharmacotypes(e.id, e.title, parts, pd.DataFrame(ends).T, catalog.hashes(id))
+
+
+@dataclass(frozen=True)
+class DrugReference:
+    """What the Zurich platform publishes: percentiles of a cohort, and one plate.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        ``drug``, ``metric`` and the mean, sd and percentiles of the reference cohort.
+    wells : DataFrame
+        The example plate: ``sample_id``, ``plate``, ``well``, ``drug``, ``dose`` (nM),
+        ``response`` (viable leukaemia cells), ``exclude``.
+    """
+
+    id: str
+    title: str
+    statistics: pd.DataFrame
+    wells: pd.DataFrame
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def zurich() -> DrugReference:
+    """Return the reference percentiles and the example plate of the Zurich platform.
+
+    Measurements of wells that are on no layout are left out; the reference is the one of its first
+    cohort, with drugs named by ``data/published/zurich_drugs.csv``.
+    """
+    id = "zurich-drp"
+    names = published("zurich_drugs").set_index("drug_id")["drug"]
+    raw = pd.read_csv(catalog.fetch(id, "reference"))
+    raw = raw[raw["cohort_id"] == 1]
+    raw.insert(0, "drug", raw["drug_id"].map(names))
+    statistics = raw.drop(columns=["cohort_id", "drug_id", "tenant_id", "user_id"])
+    layout = pd.read_csv(catalog.fetch(id, "layout"))
+    found = pd.read_csv(catalog.fetch(id, "measurement"))
+    wells = found.merge(layout, on=["row", "col"], how="inner")
+    wells = pd.DataFrame(
+        {
+            "sample_id": "example",
+            "plate": "example",
+            "well": wells["row"] + wells["col"].astype(str),
+            "drug": wells["drug"],
+            "dose": wells["concentration"].astype(float),
+            "response": wells["response"].astype(float),
+            "exclude": wells["exclude"].astype(int),
+        }
+    )
+    e = catalog.entry(id)
+    return DrugReference(
+        e.id, e.title, statistics.reset_index(drop=True), wells, catalog.hashes(id)
+    )
+
+
 # --------------------------------------------------------------------------------- by name
 
-LOADERS: dict[str, Callable[[], Cohort] | Callable[[], StageGenes]] = {
+Loaded = Cohort | StageGenes | Pharmacotypes | DrugReference
+LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
     "ccri": ccri,
     "target": target,
@@ -738,14 +839,20 @@ LOADERS: dict[str, Callable[[], Cohort] | Callable[[], StageGenes]] = {
     "krali": krali,
     "gse133499": gse133499,
     "stages": stages,
+    "pharmacotypes": pharmacotypes,
+    "zurich": zurich,
 }
 
 
 @overload
 def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...  # type: ignore[overload-overlap]
 @overload
+def load(id: Literal["lee-2023"]) -> Pharmacotypes: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["zurich-drp"]) -> DrugReference: ...  # type: ignore[overload-overlap]
+@overload
 def load(id: str) -> Cohort: ...
-def load(id: str) -> Cohort | StageGenes:
+def load(id: str) -> Loaded:
     """Return the data set `id` of the catalogue, derived from its upstream files.
 
     Raises
