@@ -754,8 +754,8 @@ class Pharmacotypes:
 def pharmacotypes() -> Pharmacotypes:
     """Return Lee 2023: 805 children, 18 drugs, ten imputations of normalised log LC50.
 
-    Values beyond the tested doses carry one number a drug, below 0 or above 1; it is taken as a
-    limit where two patients or more share it.
+    Values beyond the tested doses carry one number a drug, below 0 or above 1: the one that most
+    patients share, five at least.
     """
     id = "lee-2023"
     raw = pd.read_csv(catalog.fetch(id, "imputed"))
@@ -766,11 +766,12 @@ def pharmacotypes() -> Pharmacotypes:
     )
     ends = {}
     for drug in drugs:
-        values = parts[0][drug]
-        low, high = values.min(), values.max()
+        shared = parts[0][drug].value_counts()
+        shared = shared[shared >= 5]
+        low, high = shared[shared.index < 0], shared[shared.index > 1]
         ends[drug] = {
-            "below": low if low < 0 and (values == low).sum() > 1 else np.nan,
-            "above": high if high > 1 and (values == high).sum() > 1 else np.nan,
+            "below": low.idxmax() if len(low) else np.nan,
+            "above": high.idxmax() if len(high) else np.nan,
         }
     e = catalog.entry(id)
     return Pharmacotypes(e.id, e.title, parts, pd.DataFrame(ends).T, catalog.hashes(id))
