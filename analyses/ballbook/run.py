@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+INJECTED_COHORT = re.compile(r"^cohort = .*$", re.M)
 SLOT = '<div data-bb-slot="answer"></div>'
 
 
@@ -261,10 +262,10 @@ def finish(
         cell.metadata = {"tags": tags_for_book(cell)} if cell.cell_type == "code" else {}
         if cell.cell_type != "code":
             continue
-        if values.get("cohort"):
+        if values.get("cohort") and "injected-parameters" in cell.metadata["tags"]:
             # Where a reader keeps patients is nobody else's business.
-            cell.source = cell.source.replace(repr(values["cohort"]), "'(yours)'")
-            cell.source = cell.source.replace(json.dumps(values["cohort"]), '"(yours)"')
+            # By its place, since papermill spells letters beyond ASCII in a way of its own.
+            cell.source = INJECTED_COHORT.sub('cohort = "(yours)"', cell.source)
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         for output in cell.outputs:
             if "text/html" in output.get("data", {}):
