@@ -736,7 +736,6 @@ def test_two_cohorts_run_and_pooled(shared_data: Path, tmp_path: Path) -> None:
     each = [read_pool(out / name)["by_id"]["own-hr"] for name in ("zurich-1", "zurich-1-2")]
     pooled = found["by_id"]["pooled-own-hr"]
     error = [math.log(e["ci_high"] / e["ci_low"]) / 2 / 1.959963984540054 for e in each]
-    weight = np.array(error) ** -2.0
     tau2 = found["by_id"]["tau2-own-hr"]["value"]
     weight = 1 / (np.array(error) ** 2 + tau2)
     mean = float((weight * np.log([e["value"] for e in each])).sum() / weight.sum())
