@@ -32,10 +32,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from ballbook.genesets import GeneSet, coverage, singscores, ssgsea
 from ballbook.inputs import as_level, as_vector
+from ballbook.rank_tests import chance_interval
 from ballbook.results import Estimate, not_estimable
 
 if TYPE_CHECKING:
@@ -368,13 +369,8 @@ def chance_lower(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estim
     r"""Return the chance that a random value of x lies below a random value of y.
 
     :math:`\theta = \#\{x_i < y_j\}/mn`, ties counting a half; 0.5 is no difference. It has no
-    unit, so scores on different scales can be compared. The interval inverts
-
-    .. math:: \operatorname{var}\theta = \frac{\theta(1-\theta)}{mn}
-        \left(1 + N^*\frac{1-\theta}{2-\theta} + N^*\frac{\theta}{1+\theta}\right),
-        \qquad N^* = \frac{m+n}{2}-1
-
-    (Newcombe, Stat Med 2006;25:559, method 5), which stays within 0 and 1 in small groups.
+    unit, so scores on different scales can be compared. The interval is
+    `rank_tests.chance_interval`.
 
     Raises
     ------
@@ -383,24 +379,15 @@ def chance_lower(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estim
     """
     a, b = as_vector(x, "x"), as_vector(y, "y")
     m, n = len(a), len(b)
-    z = float(stats.norm.isf((1 - as_level(ci_level)) / 2))
     ranks = stats.rankdata(np.concatenate([a, b]))
     above = (ranks[:m].sum() - m * (m + 1) / 2) / (m * n)
     theta = float(1 - above)
-    centre = (m + n) / 2 - 1
-
-    def excess(t: float) -> float:
-        inflation = 1 + centre * ((1 - t) / (2 - t) + t / (1 + t))
-        return float(abs(theta - t) - z * np.sqrt(t * (1 - t) / (m * n) * inflation))
-
-    # The excess is positive at either end of the scale and negative beside the estimate.
-    low = optimize.brentq(excess, 0.0, min(theta, 1 - 1e-9), xtol=1e-12) if theta > 0 else 0.0
-    high = optimize.brentq(excess, max(theta, 1e-9), 1.0, xtol=1e-12) if theta < 1 else 1.0
+    low, high = chance_interval(theta, m, n, ci_level=ci_level)
     return Estimate(
         kind="proportion",
         value=theta,
-        ci_low=float(low),
-        ci_high=float(high),
+        ci_low=low,
+        ci_high=high,
         ci_level=ci_level,
         n=m + n,
         method="Mann-Whitney probability, Newcombe's interval (method 5)",

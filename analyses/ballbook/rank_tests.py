@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from ballbook.inputs import Floats, as_labels, as_level, as_vector, levels_of, same_length
 from ballbook.results import Estimate, not_estimable
@@ -284,6 +284,32 @@ def kendall(x: ArrayLike, y: ArrayLike, *, ci_level: float = 0.95) -> Estimate:
         method=f"Kendall's tau-b, {'exact' if exact else 'normal'} test",
         reason=note,
     )
+
+
+def chance_interval(
+    chance: float, n1: int, n2: int, *, ci_level: float = 0.95
+) -> tuple[float, float]:
+    r"""Return the interval of a Mann-Whitney probability of groups of `n1` and `n2`.
+
+    It inverts
+
+    .. math:: \operatorname{var}\theta = \frac{\theta(1-\theta)}{n_1 n_2}
+        \left(1 + N^*\frac{1-\theta}{2-\theta} + N^*\frac{\theta}{1+\theta}\right),
+        \qquad N^* = \frac{n_1+n_2}{2}-1
+
+    (Newcombe, Stat Med 2006;25:559, method 5), and so stays within 0 and 1 in small groups.
+    """
+    z = float(stats.norm.isf((1 - as_level(ci_level)) / 2))
+    centre = (n1 + n2) / 2 - 1
+
+    def excess(t: float) -> float:
+        inflation = 1 + centre * ((1 - t) / (2 - t) + t / (1 + t))
+        return float(abs(chance - t) - z * math.sqrt(t * (1 - t) / (n1 * n2) * inflation))
+
+    # The excess is positive at either end of the scale and negative beside the estimate.
+    low = optimize.brentq(excess, 0.0, min(chance, 1 - 1e-9), xtol=1e-12) if chance > 0 else 0.0
+    high = optimize.brentq(excess, max(chance, 1e-9), 1.0, xtol=1e-12) if chance < 1 else 1.0
+    return float(low), float(high)
 
 
 # ---------------------------------------------------------------------------- inner workings
