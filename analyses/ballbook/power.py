@@ -204,6 +204,106 @@ def detectable_hazard_ratio(
     )
 
 
+def interaction_events(
+    ratio: float,
+    *,
+    prevalence: float,
+    relative_rate: float = 1.0,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    allocation: float = 0.5,
+) -> Estimate:
+    r"""Return the events a randomised trial needs to see a treatment effect differ by a marker.
+
+    `ratio` is the ratio :math:`\psi` of the two hazard ratios. With a fraction :math:`\pi` of the
+    patients in the second arm and a fraction *q* of the **events** in those with the marker, events
+    being spread over the arms as the patients are, :math:`\ln\hat\psi` has variance
+    :math:`1/\{\pi(1-\pi)\,q(1-q)\,D\}`, hence
+
+    .. math:: D = \frac{(z_{\alpha/2}+z_\beta)^2}{\pi(1-\pi)\,q(1-q)\,\ln^2\psi}.
+
+    With `prevalence` *p* and `relative_rate` *r* (events per patient with the marker over those
+    without), :math:`q = pr/(pr+1-p)`. An interaction as large as a main effect needs
+    :math:`1/\{q(1-q)\}\ge4` times its events.
+
+    Notes
+    -----
+    Peterson and George, Control Clin Trials 1993;14:511; Schmoor, Sauerbrei, Schumacher, Stat Med
+    2000;19:441. Where effects are strong, the arms differ in events; see `interaction_patients`.
+    """
+    log_ratio = _log_ratio("ratio", ratio)
+    share = _between("allocation", allocation, 0, 1)
+    p = _between("prevalence", prevalence, 0, 1)
+    rate = _between("relative_rate", relative_rate, 0, math.inf)
+    q = p * rate / (p * rate + 1 - p)
+    reach = (_z(alpha) + float(stats.norm.ppf(_between("power", power, 0, 1)))) ** 2
+    events = reach / (share * (1 - share) * q * (1 - q) * log_ratio**2)
+    return _count(events, "events for an interaction of treatment and marker (Schmoor)")
+
+
+def interaction_patients(
+    ratio: float,
+    event_fractions: tuple[float, float, float, float],
+    *,
+    prevalence: float,
+    power: float = 0.8,
+    alpha: float = 0.05,
+) -> Estimate:
+    r"""Return the patients a trial needs to see an interaction, from the events in its four cells.
+
+    :math:`N=(z_{\alpha/2}+z_\beta)^2\sum_j 1/(f_jP_j)\,/\ln^2\psi`, with :math:`f_j` the
+    fraction of patients in a cell (half of those with, half of those without the marker).
+
+    Parameters
+    ----------
+    ratio : float
+        Ratio of the hazard ratios with and without the marker.
+    event_fractions : tuple of four floats
+        Fraction with an event: marker and first arm, marker and second arm, then without the
+        marker.
+    prevalence : float
+        Fraction of patients with the marker.
+
+    References
+    ----------
+    Peterson and George (1993), Control Clin Trials 14:511.
+    """
+    log_ratio = _log_ratio("ratio", ratio)
+    reach = (_z(alpha) + float(stats.norm.ppf(_between("power", power, 0, 1)))) ** 2
+    spread = _interaction_spread(event_fractions, prevalence)
+    return _count(reach * spread / log_ratio**2, "patients for an interaction (Peterson-George)")
+
+
+def interaction_power(
+    ratio: float,
+    n: float,
+    event_fractions: tuple[float, float, float, float],
+    *,
+    prevalence: float,
+    alpha: float = 0.05,
+) -> Estimate:
+    """Return the power to see an interaction with `n` patients; see `interaction_patients`."""
+    _between("ratio", ratio, 0, math.inf)
+    _between("n", n, 0, math.inf)
+    shift = abs(math.log(ratio)) * math.sqrt(n / _interaction_spread(event_fractions, prevalence))
+    return _power(_two_sided_power(shift, alpha), "interaction (Peterson-George)", n=round(n))
+
+
+def _interaction_spread(event_fractions: tuple[float, ...], prevalence: float) -> float:
+    p = _between("prevalence", prevalence, 0, 1)
+    if len(event_fractions) != 4:
+        raise ValueError(f"event_fractions: expected four, got {len(event_fractions)}")
+    cells = (p / 2, p / 2, (1 - p) / 2, (1 - p) / 2)
+    found = zip(cells, event_fractions, strict=True)
+    return sum(1 / (f * _event_fraction(v)) for f, v in found)
+
+
+def _event_fraction(value: float) -> float:
+    if not 0 < as_number(value, "event fraction") <= 1:
+        raise ValueError(f"event fraction is {value}, expected above 0 and up to 1")
+    return float(value)
+
+
 def event_probability(median: float, accrual: float, follow_up: float) -> float:
     r"""Return the probability that a patient's event is seen, survival being exponential.
 
