@@ -178,7 +178,7 @@ def three(value: Any) -> Any:
 
 def without_numbers(text: str) -> str:
     """Return a sentence with its numbers struck out, but for thresholds and days or months."""
-    return NUMBER.sub(lambda m: m[0] if m["before"] else "(number withheld)", text)
+    return NUMBER.sub(lambda m: m[0] if m["before"] else "(withheld)", text)
 
 
 def gate(found: Gate, min_count: int) -> Gate:
