@@ -151,7 +151,7 @@ def test_every_citation_is_in_the_bibliography() -> None:
 
 def test_files_held_in_the_repository_are_the_catalogued_ones() -> None:
     held = [c for c in catalog.verify() if catalog.entry(c.id).file(c.name).held]
-    assert {c.id for c in held} == {"chiaretti-2004", "ccri-p2ry8-crlf2"}
+    assert {c.id for c in held} == {"chiaretti-2004", "ccri-p2ry8-crlf2", "go-processes"}
     assert {c.state for c in held} == {"ok"}
     assert all(catalog.entry(c.id).file(c.name).size < 1_900_000 for c in held)
 

@@ -315,7 +315,7 @@ def test_symbols_of_the_ensembl_table(load) -> None:  # type: ignore[no-untyped-
 
 def test_every_cohort_keeps_the_books_columns(load) -> None:  # type: ignore[no-untyped-def]
     for e in catalog.entries():
-        if e.loader in {"stages", "pharmacotypes", "zurich"}:
+        if e.loader in {"stages", "pharmacotypes", "zurich", "processes"}:
             continue
         c = load(e.id)
         assert c.patients["patient_id"].is_unique and c.patients["patient_id"].notna().all()
@@ -442,3 +442,18 @@ def test_every_published_row_has_a_source_and_a_locator() -> None:
 def test_unknown_published_table_lists_the_known() -> None:
     with pytest.raises(FileNotFoundError, match="ikzf1_arms"):
         datasets.published("nothing")
+
+
+# ------------------------------------------------------------------- Gene Ontology processes
+
+
+def test_processes_need_no_mirror_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BALLBOOK_DATA", raising=False)
+    found = datasets.load("go-processes")
+    assert len(found.sets) == len(found.names) == 74
+    assert found.names["GO:0006325"] == "chromatin organization"
+    assert {"EZH2", "DOT1L", "SETD2"} <= set(found.sets["GO:0006325"])
+    assert {"MYC", "KIT"} <= set(found.sets["GO:0008283"])
+    assert all(list(genes) == sorted(set(genes)) for genes in found.sets.values())
+    # A process holds the genes of what lies below it.
+    assert set(found.sets["GO:0140014"]) <= set(found.sets["GO:0000278"])

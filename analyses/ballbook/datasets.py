@@ -8,6 +8,7 @@ columns by rules written here; nothing is edited by hand. Subtypes are renamed t
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -641,6 +642,42 @@ def with_symbols(expression: pd.DataFrame, genes: StageGenes) -> pd.DataFrame:
     return table.iloc[first]
 
 
+# ------------------------------------------------------------------- Gene Ontology processes
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Genes of biological processes.
+
+    Parameters
+    ----------
+    sets : dict
+        Number of the term (``GO:0006325``) to its genes.
+    names : dict
+        Number to name.
+    """
+
+    id: str
+    title: str
+    sets: dict[str, tuple[str, ...]]
+    names: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def processes() -> Processes:
+    """Return the biological processes of the generic GO slim and two beside it."""
+    e = catalog.entry("go-processes")
+    with lzma.open(catalog.fetch(e.id, "sets"), "rt", encoding="utf8") as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines]
+    return Processes(
+        id=e.id,
+        title=e.title,
+        sets={number: tuple(genes) for number, _, *genes in rows},
+        names={number: name for number, name, *_ in rows},
+        files=catalog.hashes(e.id),
+    )
+
+
 # ------------------------------------------------------------------------------ GSE133499
 
 
@@ -831,7 +868,7 @@ def zurich() -> DrugReference:
 
 # --------------------------------------------------------------------------------- by name
 
-Loaded = Cohort | StageGenes | Pharmacotypes | DrugReference
+Loaded = Cohort | StageGenes | Pharmacotypes | DrugReference | Processes
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
     "ccri": ccri,
@@ -842,6 +879,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "stages": stages,
     "pharmacotypes": pharmacotypes,
     "zurich": zurich,
+    "processes": processes,
 }
 
 
@@ -851,6 +889,8 @@ def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...  # type: ignore[ove
 def load(id: Literal["lee-2023"]) -> Pharmacotypes: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["zurich-drp"]) -> DrugReference: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["go-processes"]) -> Processes: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Loaded:
