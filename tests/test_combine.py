@@ -323,7 +323,7 @@ def test_two_results_are_pooled_and_judged(tmp_path: Path) -> None:
     assert {
         "report.html", "results.json", "provenance.json", "figures/forest-hazard-ratio.svg",
         "figures/forest-hazard-ratio.png", "figures/forest-hazard-ratio.csv", "tables/cohorts.csv",
-        "tables/pooled.csv",
+        "tables/pooled.csv", "tables/heterogeneity.csv",
     } == {f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file()}  # fmt: skip
     page = (out / "report.html").read_text(encoding="utf8")
     assert "vienna" in page and "Srinivasan" in page and 'class="bb-answer"' in page

@@ -97,25 +97,33 @@ class _Report:
 
     def _gates(self) -> list[Gate]:
         found = []
-        for q in self.usable:
-            assert q.pool is not None
-            k, p = len(q.pool.inside), q.pool.q.value
+        usable = [q.pool for q in self.usable if q.pool is not None]
+        if usable:
+            few, counted = min(len(p.inside) for p in usable), any(not p.weights for p in usable)
+            action = "the wider of two intervals is used; read the variation as unknown"
+            if counted:
+                action += "; intervals of pooled counts are normal and may be too narrow"
             found.append(
                 Gate(
-                    f"{q.label}: cohorts enough to see how much they vary",
-                    "passed" if k >= 5 else "failed", float(k), 5.0,
-                    "the wider of two intervals is used; read the variation as unknown"
-                    if k < 5 else "",
+                    "Cohorts enough to see how much they vary (fewest in a pool)",
+                    "passed" if few >= 5 else "failed",
+                    float(few),
+                    5.0,
+                    "" if few >= 5 else action,
                 )
-            )  # fmt: skip
-            if p is not None:
+            )
+        for q in self.usable:
+            assert q.pool is not None
+            if (p := q.pool.q.value) is not None:
                 found.append(
                     Gate(
-                        f"{q.label}: cohorts agree (P of Cochran's Q or of its like)",
-                        "passed" if p >= 0.1 else "failed", p, 0.1,
+                        f"{q.label}: cohorts agree (P of heterogeneity)",
+                        "passed" if p >= 0.1 else "failed",
+                        p,
+                        0.1,
                         "" if p >= 0.1 else "look at the cohorts one by one before the mean",
                     )
-                )  # fmt: skip
+                )
         return found
 
     def _estimates(self) -> list[Estimate]:
@@ -139,19 +147,18 @@ class _Report:
 
     def _summary(self) -> str:
         k = number(len(self.results))
-        if self.results[0].tier == "simulated":
-            k = f"{render.DUMMY}. {k}"
+        dummy = f"{render.DUMMY}. " if self.results[0].tier == "simulated" else ""
         if not self.usable:
             return (
-                f"{k[0].upper()}{k[1:]} cohorts, but no estimate that can be pooled: each is "
-                "withheld, missing or without an interval in all cohorts but one."
+                f"{dummy}{k.capitalize()} cohorts, but no estimate that can be pooled: fewer than "
+                "two of them give any with an interval."
             )
         q = self.usable[0]
         assert q.pool is not None
         inside = number(len(q.pool.inside))
-        of = "" if len(q.pool.inside) == len(self.results) else f" ({inside} of them here)"
-        words = claims.in_words(replace(bare(q.pooled), label=q.label))
-        said = f"{k[0].upper()}{k[1:]} cohorts pooled{of}, {words}."
+        of = "" if inside == k else f"{inside} of "
+        label = f"{q.label}, {of}{k} cohorts pooled"
+        said = f"{dummy}{claims.in_words(replace(bare(q.pooled), label=label))}."
         p = q.pool.q.value
         if p is None:
             return said
@@ -302,14 +309,15 @@ class _Report:
         (self.folder / "figures" / f"{name}.svg").write_text(drawing, encoding="utf8")
         write_csv(table, self.folder / "figures" / f"{name}.csv")
         self.figures += 1
-        first = rows[0]
+        said = "; ".join(f"{q.label}: {bare(q.pooled)}" for q in rows)
+        published = "published numbers in blue; " if (table["kind"] == "study").any() else ""
         caption = (
-            f"{first.label}: {bare(first.pooled)}. Your cohorts in orange, sized by weight; "
-            "published numbers in blue; the diamond is the pool by the interval that judges claims."
+            f"{said}. The cohorts in orange, sized by weight; {published}the diamond is the pool, "
+            "by the interval that judges claims."
         )
         if cut:
             caption += " Intervals that reach the edge go on beyond it; the numbers are in full."
-        alt = "Forest plot. " + "; ".join(f"{q.label}, pooled {bare(q.pooled)}" for q in rows)
+        alt = f"Forest plot of the cohorts and their pool. {said}"
         links = {k: f"figures/{name}.{k.lower()}" for k in ("SVG", "PNG", "CSV")}
         self._show(
             render.figure(name, figures.themed(drawing, name, alt), caption, self.figures, links)
@@ -318,19 +326,26 @@ class _Report:
     def _numbers(self) -> None:
         if not self.usable:
             return
-        table = pools.frame({q.label: q.pool for q in self.usable if q.pool is not None})
-        columns = {
-            "quantity": "Quantity", "cohorts": "Cohorts", "pooled": "Pooled, judged by this",
+        table = pools.frame((q.label, q.pool) for q in self.usable if q.pool is not None)
+        intervals = {
+            "quantity": "Quantity", "cohorts": "Cohorts", "pooled": "Pooled, judges claims",
             "normal": "Normal interval", "hartung_knapp": "Hartung-Knapp",
-            "common_effect": "Common effect", "q": "Q", "q_p": "P", "i2": "I²", "tau2": "tau²",
+            "common_effect": "Common effect",
+        }  # fmt: skip
+        spread = {
+            "quantity": "Quantity", "q": "Q", "q_p": "P", "i2": "I²", "tau2": "tau²",
             "prediction": "In a new cohort",
         }  # fmt: skip
-        known = {c: h for c, h in columns.items() if table[c].notna().any()}
-        self._table(
-            table, "pooled", known,
-            "The same mean with every interval, and how much the cohorts differ. A new cohort: "
-            "where its true value is expected, which needs three cohorts.",
-        )  # fmt: skip
+        for name, columns, caption in (
+            ("pooled", intervals, "Each mean by the interval that judges claims and by others."),
+            (
+                "heterogeneity", spread,
+                "How much the cohorts differ. A new cohort: where its true value is expected; this "
+                "needs three cohorts, and where they agree it is a guess.",
+            ),
+        ):  # fmt: skip
+            known = {c: h for c, h in columns.items() if table[c].notna().any()}
+            self._table(table[list(known)], name, known, caption)
         out = [
             {"quantity": q.label, "without": gone, "pooled": str(bare(e))}
             for q in self.usable
@@ -427,7 +442,7 @@ def bare(e: Estimate) -> Estimate:
     return replace(e, p_value=None, n=None, n_events=None)
 
 
-def figure_text(text: str, length: int = 52) -> str:
+def figure_text(text: str, length: int = 46) -> str:
     """Return text that a figure shows as it is: a dollar sign would start a formula."""
     return plain(text, length).replace("$", r"\$")
 

@@ -17,7 +17,7 @@ Viechtbauer, J Stat Softw 2010;36(3). R: ``metafor::rma(y, sei = s, test = "knha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -177,6 +177,10 @@ def _by_counts(given: Mapping[str, Estimate], outside: dict[str, str]) -> Pool:
     prediction = fit.prediction_interval
     if len(given) < 3:
         prediction = not_estimable("proportion", few)
+    elif not fit.tau2.value:
+        # A new cohort is never as sure as the mean of those seen.
+        unseen = "no variation between cohorts was seen, which few cohorts cannot exclude"
+        prediction = not_estimable("proportion", unseen)
     return Pool(
         "proportion", tuple(given), outside, replace(fit.pooled, tier=tier), {},
         replace(fit.heterogeneity, tier=tier), replace(fit.tau2, tier=tier),
@@ -272,10 +276,10 @@ def _nothing(
     )  # fmt: skip
 
 
-def frame(pools: Mapping[str, Pool]) -> pd.DataFrame:
+def frame(pools: Iterable[tuple[str, Pool]]) -> pd.DataFrame:
     """Return one row a pool with its three intervals and its heterogeneity, for reading."""
     rows = []
-    for label, p in pools.items():
+    for label, p in pools:
         if p.pooled.value is None:
             continue
         plain = {k: str(_bare(v)) for k, v in p.intervals.items()}
