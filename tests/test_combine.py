@@ -328,7 +328,7 @@ def test_two_results_are_pooled_and_judged(tmp_path: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf8")
     assert "vienna" in page and "Srinivasan" in page and 'class="bb-answer"' in page
     assert not re.search(r'\bsrc=|@import|url\(http|href="http', page)
-    assert found["summary"].startswith("Two cohorts pooled, EFS, IKZF1 deleted v not")
+    assert found["summary"].startswith("EFS, IKZF1 deleted v not, two cohorts pooled: hazard")
     assert len(found["summary"].split()) <= 45 and len(found["certainty"].split()) <= 30
     assert str(tmp_path) not in written(out)
 
