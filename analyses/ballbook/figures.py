@@ -317,7 +317,10 @@ def forest(
         from matplotlib.ticker import LogLocator, NullFormatter
 
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        left, right = ax.get_xlim()
+        # Ticks at 2 and 5 as well would run into each other over many decades.
+        subs = (1, 2, 5) if right / left < 2e3 else (1,)
+        ax.xaxis.set_major_locator(LogLocator(base=10, subs=subs))
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks([-i for i in range(len(rows))], rows["label"])
