@@ -224,3 +224,33 @@ def wide_ranks(responses: pd.DataFrame) -> pd.DataFrame:
             ranked(part["value"], limit).to_numpy(), index=part["patient_id"].to_numpy()
         )
     return pd.DataFrame(parts)
+
+
+PERCENTILES = {"min": 0.0, "p5": 5.0, "p10": 10.0, "p25": 25.0, "median": 50.0, "p75": 75.0,
+               "p90": 90.0, "p95": 95.0, "max": 100.0}  # fmt: skip
+
+
+def percentile_of(value: float, reference: pd.Series) -> float:
+    """Return where a value lies in a reference given by its percentiles, by straight lines.
+
+    Parameters
+    ----------
+    value : float
+    reference : Series
+        The entries of `PERCENTILES`, rising.
+
+    Returns
+    -------
+    float
+        0 to 100; the middle of the percentiles that share the value, as 1 for "no effect" often is.
+    """
+    x = reference[list(PERCENTILES)].to_numpy(dtype=float)
+    y = np.array(list(PERCENTILES.values()))
+    if (same := x == value).any():
+        return float(y[same].mean())
+    return float(np.interp(value, x, y))
+
+
+def normalised_lc50(log_lc50: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
+    """Return log LC50 on the tested range, 0 the lowest and 1 the highest tested dose."""
+    return (log_lc50 - low) / (high - low)

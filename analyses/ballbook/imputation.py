@@ -150,6 +150,41 @@ def pooled_correlation(
     )  # fmt: skip
 
 
+def correlation_table(
+    imputations: Sequence[pd.DataFrame], *, rank: bool = True, ci_level: float = 0.95
+) -> pd.DataFrame:
+    """Return `pooled_correlation` of all pairs of variables, one row a pair.
+
+    Returns
+    -------
+    DataFrame
+        ``a``, ``b``, ``value``, ``ci_low``, ``ci_high``, ``p_value``, ``fraction_missing``.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two imputations, or two variables of one order.
+    """
+    if len(imputations) < 2:
+        raise ValueError("expected two imputations or more")
+    n, names = len(imputations[0]), list(imputations[0].columns)
+    each = np.stack([(i.rank() if rank else i).corr().to_numpy() for i in imputations])
+    rows = []
+    for i, a in enumerate(names):
+        for j in range(i):
+            r = each[:, i, j]
+            found = pooled_correlation(r, n, rank=rank, ci_level=ci_level)
+            spread = ((1 + r**2 / 2) if rank else np.ones_like(r)) / (n - 3)
+            share = rubin(np.arctanh(r), spread, df_complete=n - 2).fraction_missing
+            rows.append(
+                {
+                    "a": names[j], "b": a, "value": found.value, "ci_low": found.ci_low,
+                    "ci_high": found.ci_high, "p_value": found.p_value, "fraction_missing": share,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def chained_equations(
     data: pd.DataFrame, m: int = 10, *, seed: int, rounds: int = 5, donors: int = DONORS
 ) -> list[pd.DataFrame]:
