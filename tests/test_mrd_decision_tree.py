@@ -122,7 +122,7 @@ def test_a_readers_cohort_gets_the_tree_and_no_small_count(
     results = run(tmp_path / "out", shared_data, "--cohort", str(file))
     called = trees.PublishedTree().predict(score, frame["fusion_partner"])
     right = int((called.astype(str) == frame["clearance"]).sum())
-    assert value(results, "own-tree-accuracy") == pytest.approx(right / n)
+    assert value(results, "own-tree-accuracy") == pytest.approx(right / n, rel=5e-3)
     assert value(results, "own-slow-or") > 1
     own = [v for v in results["verdicts"] if v["tier"] == "yours"]
     assert [(v["claim"], v["verdict"]) for v in own] == [("har-tree-direction", "consistent")]
