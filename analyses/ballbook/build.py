@@ -19,7 +19,18 @@ from typing import Any
 import click
 import pandas as pd
 
-from ballbook import analyses, catalog, claims, ledger, ledger_page, methods, paths, recorded, run
+from ballbook import (
+    analyses,
+    catalog,
+    claims,
+    ledger,
+    ledger_page,
+    methods,
+    paths,
+    recorded,
+    run,
+    worked_example,
+)
 from ballbook import render as parts
 
 # Claims a finding shows on the landing page; its own page shows all.
@@ -143,6 +154,7 @@ def generated(source: Path, extra: Path, frame: pd.DataFrame) -> None:
     (folder / "findings.md").write_text(findings_board(), encoding="utf8")
     (source / "data.md").write_text(data_page(), encoding="utf8")
     methods.write_parts(folder, extra)
+    worked_example.write_parts(folder, extra)
     (source / "ledger.md").write_text(ledger_page.page(frame), encoding="utf8")
     (extra / "ledger.csv").write_text(ledger.as_csv(frame), encoding="utf8")
     (extra / "ledger.json").write_text(ledger.as_json(frame), encoding="utf8")

@@ -494,6 +494,20 @@ def record(analyses: tuple[str, ...]) -> None:
         click.echo(str(recorded.keep(slug)))
     for change in ledger.keep(frame, analyses or None):
         click.echo(str(change))
+    if not analyses:
+        from ballbook import worked_example
+
+        for file in worked_example.keep():
+            click.echo(str(file))
+
+
+@main.command(hidden=True)
+@explained
+def example() -> None:
+    """Run the worked example for the book."""
+    from ballbook import paths, worked_example
+
+    worked_example.make(paths.build() / "example")
 
 
 @main.group(invoke_without_command=True)
