@@ -154,6 +154,7 @@ def generated(source: Path, extra: Path, frame: pd.DataFrame) -> None:
     (folder / "findings.md").write_text(findings_board(), encoding="utf8")
     (source / "data.md").write_text(data_page(), encoding="utf8")
     methods.write_parts(folder, extra)
+    chapters.write_parts(folder, paths.build() / "runs")
     worked_example.write_parts(folder, extra)
     (source / "ledger.md").write_text(ledger_page.page(frame), encoding="utf8")
     (extra / "ledger.csv").write_text(ledger.as_csv(frame), encoding="utf8")

@@ -11,7 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
@@ -19,7 +19,10 @@ import yaml
 from ballbook import audit, claims, datasets, paths
 from ballbook.audit import RULES, SEVERITIES, Finding, Severity
 from ballbook.claims import PRINTED, Claim
-from ballbook.results import Estimate
+from ballbook.results import Estimate, Verdict
+
+if TYPE_CHECKING:
+    from ballbook.notebook import Page
 
 TOLD = ("number", "rule", "severity", "reading", "settles", "slip", "reference")
 
@@ -238,6 +241,36 @@ def recomputed(claim: Claim, findings: Sequence[Finding]) -> tuple[Estimate, Fin
 def about(claim: Claim, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings that compare a claim."""
     return [f for f in findings if claim.id in f.claims]
+
+
+def judge(page: Page, claim: Claim, findings: Sequence[Finding]) -> Verdict:
+    """Judge a claim on a page by the other numbers that are printed, where they give it.
+
+    The number that they give is recorded as ``<claim id>-by-print``.
+    """
+    given = None if claim.needs else recomputed(claim, findings)
+    beside = about(claim, findings)
+    wrong = [f for f in beside if f.fired and f.reading]
+    if given is None:
+        part = (
+            f"Enters {len(beside)} comparison{'s' * (len(beside) != 1)} with other printed numbers"
+            + (f", {len(wrong)} of which fire{'s' * (len(wrong) == 1)}" if wrong else "")
+            + "; none gives this number by itself"
+            if beside
+            else "Nothing else that is printed gives this number"
+        )
+        settles = next((f.settles for f in wrong if f.settles), "the case list of the source")
+        return page.not_testable(claim.id, part, needs=claim.needs or settles)
+    estimate, finding = given
+    page.record(
+        estimate, id=f"{claim.id}-by-print", label=f"By other print ({estimate.method})",
+        tier="published",
+    )  # fmt: skip
+    slip = f"{finding.reading}" if claim.id in finding.slip else None
+    return page.judge(
+        claim.id, f"{claim.id}-by-print", misprint=slip, label=slip,
+        note=finding.reading if finding.fired and not slip else "",
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------- summaries
