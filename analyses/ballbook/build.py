@@ -22,6 +22,7 @@ import pandas as pd
 from ballbook import (
     analyses,
     catalog,
+    chapters,
     claims,
     ledger,
     ledger_page,
