@@ -147,6 +147,7 @@ TABLES = (
     "cells",
     "variants",
     "drug_response",
+    "plates",
     "breakpoints",
 )
 
