@@ -569,6 +569,7 @@ def with_text(old: str, new: str) -> str:
         (changed(lambda c: c["provenance"].update(combined=[])), "a combination already"),
         (changed(lambda c: c["provenance"].update(lock_sha256="x")), "lock_sha256"),
         (changed(lambda c: c["estimates"].extend(c["estimates"] * 1500)), "estimates; a run has"),
+        (changed(lambda c: c["estimates"].extend(c["estimates"] * 250)), "more than 200 estimates"),
     ],
 )  # fmt: skip
 def test_absurd_or_foreign_results_are_refused(tmp_path: Path, what: Any, said: str) -> None:

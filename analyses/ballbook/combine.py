@@ -36,7 +36,7 @@ from ballbook.scales import SCALES
 # A results.json of the book has 0.2 MB at most.
 LARGEST_FILE = 5_000_000
 LARGEST_NUMBER = 1e300
-MOST_ESTIMATES, MOST_PROBLEMS = 2_000, 8
+MOST_ESTIMATES, MOST_OWN, MOST_PROBLEMS = 2_000, 200, 8
 # May differ from cohort to cohort: where it is, what is hidden, what is drawn at random.
 FREE = frozenset({"cohort", "min_count", "seed"})
 TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
@@ -184,6 +184,8 @@ def _beyond_schema(content: Mapping[str, Any]) -> Iterable[str]:
     rows = content["estimates"]
     if len(rows) > MOST_ESTIMATES:
         yield f"{len(rows):,} estimates; a run has at most {MOST_ESTIMATES:,}"
+    if sum(e["tier"] == "yours" or e["id"].startswith("own-") for e in rows) > MOST_OWN:
+        yield f"more than {MOST_OWN} estimates of the own cohort"
     for id, times in Counter(e["id"] for e in rows).items():
         if times > 1:
             yield f"estimate {plain(id)}: stands {times} times"
@@ -292,7 +294,7 @@ def _result(name: str, digest: str, content: Mapping[str, Any]) -> Result:
     record, hashes = content["provenance"], content["cohort"]["sha256"]
     own = {id: _plain_estimate(e) for id, e in raw.items()}
     return Result(
-        name, digest, content["analysis"], tier, content["cohort"]["n"],
+        name, digest, content["analysis"], tier, _whole(content["cohort"]["n"]),
         frozenset([hashes] if isinstance(hashes, str) else hashes), content["parameters"], own,
         links, tuple(Gate(**g) for g in content["gates"]),
         {
@@ -303,14 +305,15 @@ def _result(name: str, digest: str, content: Mapping[str, Any]) -> Result:
     )  # fmt: skip
 
 
-def _plain_estimate(e: Estimate) -> Estimate:
-    def whole(count: float | None) -> int | None:
-        return None if count is None else int(count)
+def _whole(count: float | None) -> int | None:
+    return None if count is None else int(count)
 
+
+def _plain_estimate(e: Estimate) -> Estimate:
     return replace(
         e, kind=plain(e.kind, 40), label=plain(e.label), method=plain(e.method, 200),
-        unit=None if e.unit is None else plain(e.unit, 30), n=whole(e.n),
-        n_events=whole(e.n_events), reason=None if e.reason is None else plain(e.reason, 160),
+        unit=None if e.unit is None else plain(e.unit, 30), n=_whole(e.n),
+        n_events=_whole(e.n_events), reason=None if e.reason is None else plain(e.reason, 160),
     )  # fmt: skip
 
 
@@ -333,10 +336,10 @@ def _at_odds(found: Sequence[tuple[Path, Result]]) -> list[tuple[str, str]]:
             problems.append((_given(file), what))
         for name in sorted({*first.parameters, *result.parameters} - FREE):
             here, there = (
-                repr(r.parameters[name]) if name in r.parameters else "not given"
+                plain(repr(r.parameters[name])) if name in r.parameters else "not given"
                 for r in (result, first)
             )
-            if here != there and not _equal(result, first, name):
+            if not _equal(result, first, name):
                 what = f"parameter {name} is {here}, in {_given(first_file)} it is {there}"
                 problems.append((_given(file), what))
     for analysis in sorted({r.analysis for _, r in found}):

@@ -35,7 +35,7 @@ from ballbook.notebook import (
 from ballbook.results import PERCENT_KINDS, Estimate, Gate, Verdict, as_json, format_p
 from ballbook.scales import SCALES
 
-PER_FIGURE = 5
+PER_FIGURE, MOST_DOUBTS = 5, 20
 
 
 def write(results: Sequence[Result], folder: Path, *, shared: Collection[str] = ()) -> None:
@@ -221,7 +221,7 @@ class _Report:
             self._show(f'<aside class="bb-recorded" role="note">{UNPROTECTED}</aside>')
         if self.results[0].tier == "simulated":
             self._show(render.dummy_label())
-        for doubt in self.doubts:
+        for doubt in self.doubts[:MOST_DOUBTS]:
             self._show(
                 f'<aside class="bb-recorded" role="note"><strong>Look first.</strong> '
                 f"{escape(doubt)}</aside>"
