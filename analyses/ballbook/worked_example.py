@@ -290,7 +290,7 @@ def sheet(n: int = 4) -> str:
     """Return the first rows of the spreadsheet as it came."""
     frame = _read(EXPORT)
     caption = f"The first {n} of {len(frame)} rows of {EXPORT}. Invented patients."
-    return render.table(frame.head(n).fillna(""), caption=caption)
+    return render.table(frame.head(n).astype(str).replace("nan", ""), caption=caption)
 
 
 def changes() -> str:
@@ -302,7 +302,7 @@ def changes() -> str:
         for c in before.columns
         if str(before.loc[i, c]) != str(after.loc[i, c])
     ]
-    frame = pd.DataFrame(rows).astype({"Row": str})
+    frame = pd.DataFrame(rows).astype(str)
     return render.table(frame, caption=f"The cells in which {MENDED} differs.")
 
 
