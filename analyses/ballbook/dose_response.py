@@ -256,8 +256,8 @@ def four_parameter(
             start[2], start[3] = slope, midpoint
             inside = np.clip(start[index], lower + 1e-6, upper - 1e-6)
             found = optimize.least_squares(
-                residuals, inside, jacobian, bounds=(lower, upper), xtol=1e-15, ftol=1e-15,
-                gtol=1e-15, max_nfev=2000, x_scale="jac",
+                residuals, inside, jacobian, bounds=(lower, upper), xtol=1e-12, ftol=1e-13,
+                gtol=1e-12, max_nfev=200, x_scale="jac",
             )  # fmt: skip
             if best is None or found.cost < best.cost - 1e-12:
                 best = found
