@@ -113,17 +113,19 @@ def copy_number_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     ValueError
-        Where a line is longer than any such file has.
+        Where a line is longer than any such file has, or a gene comes twice.
     """
+    seen: set[str] = set()
     with path.open(encoding="utf8") as lines:
         for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), ""), start=1):
             if len(line) >= LONGEST_LINE:
                 raise ValueError(f"line {number} is longer than {LONGEST_LINE:,} characters")
-            if line.startswith("#"):
-                continue
-            cells = line.rstrip("\r\n").split("\t")
-            if cells[0] in {"Hugo_Symbol", *GENES}:
-                yield number, cells
+            name = line.partition("\t")[0].rstrip("\r\n")
+            if name in {"Hugo_Symbol", *GENES}:
+                if name in seen:
+                    raise ValueError(f"line {number}: {name} a second time")
+                seen.add(name)
+                yield number, line.rstrip("\r\n").split("\t")
 
 
 def call(text: str) -> str | None:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -18,9 +19,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from ballbook import cbioportal, expression_files
+from ballbook import cbioportal, expression_files, file_limits
 from ballbook.dictionaries import (
     MISSING,
     UNITS,
@@ -45,7 +45,8 @@ DAYS_PER_YEAR = 365.25
 # More than any cohort of patients needs; a file beyond them is refused before it fills the memory.
 MAX_BYTES = 50_000_000
 MAX_COLUMNS = 2_000
-MAX_CELLS = 5_000_000
+MAX_ROWS = 200_000
+MAX_CELLS = 2_000_000
 MAX_CELL = 10_000
 MAX_NAME = 200
 MAX_PROBLEMS = 2_000
@@ -53,6 +54,7 @@ MAX_EXPRESSION_BYTES = 1_000_000_000
 MAX_EXPRESSION_COLUMNS = 80_000
 MAX_EXPRESSION_VALUES = 100_000_000
 MAX_EXPRESSION_LINE = 5_000_000
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -298,10 +300,10 @@ class _Reader:
                 "expression.csv, in one folder with patients.csv",
             )
             return True
-        if columns * rows > MAX_CELLS:
+        if rows > MAX_ROWS or columns * rows > MAX_CELLS:
             self.wrong(
                 file,
-                f"at most {MAX_CELLS:,} cells",
+                f"at most {MAX_ROWS:,} rows and {MAX_CELLS:,} cells",
                 value=f"{columns:,} columns and {rows:,} rows",
                 mend="keep one row a patient, and the columns that the template names",
             )
@@ -367,7 +369,8 @@ class _Reader:
             return None
         first = text.lstrip("\r\n").split("\n", 1)[0]
         delimiter = delimiter or max(",;\t", key=first.count)
-        if self.too_large(file, first.count(delimiter) + 1, 1):
+        lines_there = max(content.count(b"\n"), content.count(b"\r"))
+        if self.too_large(file, first.count(delimiter) + 1, lines_there):
             return None
         rows, numbers = [], []
         lines = io.StringIO(text, newline="")
@@ -390,6 +393,11 @@ class _Reader:
 
     def sheets(self, file: str, content: bytes) -> dict[str, _Table]:
         if self.inflated(file, content):
+            return {}
+        if stray := file_limits.workbook(content, MAX_COLUMNS, MAX_ROWS):
+            expected = f"at most {MAX_COLUMNS:,} columns and {MAX_ROWS:,} rows"
+            mend = "delete what stands there (whole rows and columns), and save again"
+            self.wrong(file, expected, None, None, stray, mend)
             return {}
         try:
             raw = pd.read_excel(
@@ -476,11 +484,11 @@ class _Reader:
     def copy_number(self, path: Path, patient_of: Mapping[str, str]) -> _Table | None:
         """Return the discrete copy number of the genes in our dictionary, one row a patient."""
         try:
+            self.files[path.name] = file_limits.digest(path, MAX_EXPRESSION_BYTES)
             lines = list(cbioportal.copy_number_lines(path))
         except (OSError, UnicodeDecodeError, ValueError) as e:
             self.wrong(path.name, f"discrete copy number ({e})", mend="export the file again")
             return None
-        self.files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         if not lines or lines[0][1][0] != "Hugo_Symbol":
             mend = "see the file formats of cBioPortal"
             self.wrong(path.name, "a header that begins with Hugo_Symbol", mend=mend)
@@ -527,14 +535,14 @@ class _Reader:
                 size = sum(part.file_size for part in parts.infolist())
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
             return False
-        if size > 6 * MAX_BYTES:
+        if size > 4 * MAX_BYTES:
             self.wrong(
                 file,
-                f"a workbook that unpacks to at most {6 * MAX_BYTES // 10**6} MB",
+                f"a workbook that unpacks to at most {4 * MAX_BYTES // 10**6} MB",
                 value=f"{size / 1e6:,.0f} MB",
                 mend="keep only the sheets of the cohort",
             )
-        return size > 6 * MAX_BYTES
+        return size > 4 * MAX_BYTES
 
     def parquet(self, file: str, content: bytes) -> _Table | None:
         from pyarrow import parquet
@@ -851,7 +859,9 @@ class _Reader:
                 mend = "write none (or nothing) for a censored patient"
                 self.wrong(table.file, expected, table.numbers[i], "event_type", value, mend)
         if "entry_months" in frame:
-            late = frame["entry_months"] > frame["time_months"]
+            # Entry at zero is no late entry, whatever the time; else somebody must be at risk.
+            entry = frame["entry_months"]
+            late = (entry > 0) & (entry >= frame["time_months"])
             for i in np.flatnonzero(late.to_numpy()):
                 value = f"{frame['entry_months'].iloc[i]:g}"
                 expected = "an entry before the end of follow-up"
@@ -915,11 +925,13 @@ class _Reader:
                 if isinstance(frame.index, pd.RangeIndex):
                     frame = frame.set_index(frame.columns[0])
             else:
-                tab = ".tsv" in path.suffixes
+                sep = "\t" if ".tsv" in path.suffixes else ","
+                if odd := file_limits.first_text(path, sep):
+                    mend = "leave a gene out that is not measured in every patient"
+                    self.wrong(file, "a number", *odd, mend)
+                    return None, None
                 # Columns that hold anything but numbers stay text, which is refused below.
-                frame = pd.read_csv(
-                    path, sep="\t" if tab else ",", index_col=0, keep_default_na=False
-                )
+                frame = pd.read_csv(path, sep=sep, index_col=0, keep_default_na=False)
                 frame = frame.astype({c: str for c in frame.select_dtypes(bool)})
         except Exception as e:  # each reader fails on broken files in its own ways
             mend = "write genes in the first column and one column a patient"
@@ -985,7 +997,7 @@ class _Reader:
 
     def bounded(self, path: Path) -> bool:
         """Return whether a matrix fits in memory, noting where it does not; keep its sha256."""
-        digest, size, rows, columns = hashlib.sha256(), 0, 0, 0
+        digest, size, rows, columns, line = hashlib.sha256(), 0, 0, 0, 0
         text = path.suffix not in {".h5ad", ".parquet"}
         try:
             with path.open("rb") as raw:
@@ -997,18 +1009,20 @@ class _Reader:
                 while size <= MAX_EXPRESSION_BYTES and (block := content.read(1 << 20)):
                     size += len(block)
                     rows += block.count(b"\n")
-            columns = header.count(b"\t" if ".tsv" in path.suffixes else b",")
-            columns = max(columns, len(header) // MAX_EXPRESSION_LINE * MAX_EXPRESSION_COLUMNS * 2)
+                    line = line + len(block) if b"\n" not in block else 0
+                    if text and line > MAX_EXPRESSION_LINE:
+                        columns = MAX_EXPRESSION_COLUMNS + 1
+                        break
+            told = header.count(b"\t" if ".tsv" in path.suffixes else b",")
+            columns = max(
+                columns, told, len(header) // MAX_EXPRESSION_LINE * MAX_EXPRESSION_COLUMNS * 2
+            )
         except (OSError, EOFError, zlib.error) as e:
             self.wrong(path.name, f"a readable file ({type(e).__name__})", mend="write it again")
             return False
         try:
             if path.suffix == ".h5ad":
-                import anndata
-
-                backed = anndata.read_h5ad(path, backed="r")
-                columns, rows = backed.shape
-                backed.file.close()
+                columns, rows, size = file_limits.h5ad(path)
             elif path.suffix == ".parquet":
                 from pyarrow import parquet
 
@@ -1048,6 +1062,8 @@ class _Reader:
         import anndata
 
         try:
+            if self.too_large(path.name, 1, file_limits.h5ad(path)[0]) or not self.bounded(path):
+                return None, None
             data = anndata.read_h5ad(path, backed="r")
             obs, declared = data.obs.copy(), data.uns.get("expression_kind")
             data.file.close()
@@ -1265,8 +1281,14 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
             tables, expression_file = {"patients": found}, path
             about = {"expression_kind": declared}
     elif not path.is_file():
-        mend = "check the spelling of the path"
-        reader.wrong(path.name or str(path), "an existing file or folder", mend=mend)
+        there = os.path.lexists(path)
+        mend = (
+            "give a file on disk, no device, pipe or circular link"
+            if there
+            else ("check the spelling of the path")
+        )
+        expected = "an ordinary file or folder" if there else "an existing file or folder"
+        reader.wrong(path.name or str(path), expected, mend=mend)
     elif path.suffix.lower() == ".xlsx":
         content = reader.content(path)
         sheets = {} if content is None else reader.sheets(path.name, content)
@@ -1311,9 +1333,9 @@ def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, 
     if isinstance(map, (str, Path)):
         name = str(map)
         try:
-            map = yaml.safe_load(Path(map).read_text(encoding="utf8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-            expected = f"a YAML file ({type(e).__name__})"
+            map = file_limits.read_yaml(Path(map)) or {}
+        except file_limits.Unreadable as e:
+            expected = f"a YAML file ({e})"
             mend = "let `ballbook map --guess` write one"
             raise InvalidCohort([Problem(name, None, None, None, expected, mend)]) from None
     known = {
@@ -1372,12 +1394,13 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     expression: list[Path] = []
     about: dict[str, Any] = {}
     seen: dict[str, str] = {}
+    others: list[str] = []
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
         name = file.name.split(".")[0].lower()
         if file.name == "cohort.yml":
             try:
-                about = dict(yaml.safe_load(file.read_text(encoding="utf8")) or {})
-            except (UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError):
+                about = dict(file_limits.read_yaml(file) or {})
+            except (file_limits.Unreadable, TypeError, ValueError):
                 mend = "write lines such as `expression_kind: tpm`"
                 reader.wrong(file.name, "YAML with title or expression_kind", mend=mend)
         elif name == "expression":
@@ -1391,7 +1414,10 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             if table := reader.table(file):
                 tables[name] = table
         elif file.name not in _COMPANIONS:
-            reader.notes.append(f"{file.name} was not read.")
+            others.append(_plain_line(file.name))
+    reader.notes += [f"{name} was not read." for name in others[:MAX_NAMED]]
+    if len(others) > MAX_NAMED:
+        reader.notes.append(f"{len(others) - MAX_NAMED:,} more files were not read.")
     if len(expression) > 1:
         expected = f"one file expression, not also {expression[0].name}"
         reader.wrong(expression[1].name, expected, mend="keep one of the two in the folder")

@@ -71,8 +71,11 @@ def of(slug: str, parameters: Mapping[str, Any] | None = None) -> tuple[Need, ..
     values = {p.name: p.default for p in find(slug).parameters} | dict(parameters or {})
 
     def filled(name: str) -> str:
+        # A page takes any time point where none is named, but never any endpoint.
+        nothing = "*" if name.startswith("mrd.") else "(none named)"
         for key, value in values.items():
-            name = name.replace(f"{{{key}}}", str(value) or "*")
+            given = str(value) if str(value).strip("* ") else nothing
+            name = name.replace(f"{{{key}}}", given)
         return name
 
     return tuple(Need(tuple(map(filled, n.any)), n.why, n.required) for n in found)
@@ -91,7 +94,11 @@ def has(cohort: Cohort, name: str) -> bool:
     }[table]
     if frame is None or frame.empty:
         return False
-    return column == "*" or plain(column) in {plain(str(v)) for v in frame[key]}
+    if column == "*":
+        return True
+    # Pages find an endpoint by its very name, a time point by any spelling.
+    same = plain if table == "mrd" else str
+    return same(column) in {same(str(v)) for v in frame[key]}
 
 
 def fit(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> Match:
