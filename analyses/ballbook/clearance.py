@@ -39,7 +39,7 @@ FLOOR = 1e-6
 
 
 def at(levels: pd.DataFrame, timepoint: str) -> pd.DataFrame:
-    """Return the rows of one time point by patient; case and separators do not matter.
+    """Return the rows of one time point by patient; case does not matter.
 
     Raises
     ------
