@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import integrate, special, stats
+from scipy import integrate, interpolate, optimize, special, stats
 
 from ballbook.inputs import Floats, as_count, as_counts, as_level, as_number
 from ballbook.results import Estimate
@@ -54,7 +55,7 @@ class Posterior:
 
     def above(self, odds_ratio: float = 1.0) -> float:
         """Return the posterior probability that the odds ratio is larger than `odds_ratio`."""
-        return 1 - float(np.interp(math.log(odds_ratio), self.theta, _cdf(self.density)))
+        return 1 - float(_cdf(self.density)(math.log(odds_ratio)))
 
 
 def beta_binomial(
@@ -207,9 +208,11 @@ def with_negative_control(
 def _posterior(log_post: Floats, ci_level: float, n: int, n_events: int, how: str) -> Posterior:
     density = np.exp(log_post - log_post.max())
     density = density / np.trapezoid(density, THETA)
-    cdf = _cdf(density)
-    tail = (1 - as_level(ci_level)) / 2
-    low, middle, high = np.interp([tail, 0.5, 1 - tail], cdf, THETA)
+    cdf, tail = _cdf(density), (1 - as_level(ci_level)) / 2
+    low, middle, high = (
+        float(optimize.brentq(lambda t, u=u: cdf(t) - u, THETA[0], THETA[-1], xtol=1e-12))
+        for u in (tail, 0.5, 1 - tail)
+    )
     estimate = Estimate(
         "odds-ratio", math.exp(middle), math.exp(low), math.exp(high), ci_level, n=n,
         n_events=n_events, method=f"posterior median and credible interval; {how}",
@@ -217,9 +220,9 @@ def _posterior(log_post: Floats, ci_level: float, n: int, n_events: int, how: st
     return Posterior(THETA, density, estimate)
 
 
-def _cdf(density: Floats) -> Floats:
-    step = THETA[1] - THETA[0]
-    return np.asarray(integrate.cumulative_trapezoid(density, dx=step, initial=0), dtype=float)
+def _cdf(density: Floats) -> Any:
+    """Return the distribution function of a density on the grid, as a smooth function."""
+    return interpolate.CubicSpline(THETA, density).antiderivative()
 
 
 def _normal(x: Floats, mean: float, sd: float) -> Floats:
