@@ -54,9 +54,10 @@ def leaves(spec: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 @pytest.mark.parametrize("slug", SLUGS)
 def test_drawn_margins_agree_with_the_declared_ones(slug: str) -> None:
     columns = dummy.columns_of(slug)
-    frame = dummy.patients(slug, columns, LARGE, 7)
     found = dummy.margins(slug, columns)
     assert found
+    given = {c for margin in found for c, _ in margin.given}
+    frame = dummy.patients(slug, [*columns, *sorted(given - set(columns))], LARGE, 7)
     for margin in found:
         value, error = margin.drawn(frame)
         told = f"{margin.column} {margin.given} {margin.words}: {value:.4f}, not {margin.expected}"

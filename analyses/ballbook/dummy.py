@@ -14,6 +14,7 @@ exponential: with survival :math:`s` at time :math:`t`, the rate is :math:`-\\lo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -161,7 +162,11 @@ def number(leaf: Any) -> float:
         claim = claims.read().get(leaf["claim"])
         if claim is None or claim.value is None:
             raise InvalidDummy(f"dummy.yml: no claim {leaf['claim']!r} with a value")
-        return float(claim.value)
+        field = leaf.get("field", "value")
+        if field == "years":
+            found = re.fullmatch(r"at ([\d.]+) years?", claim.unit or "")
+            return float(found[1]) if found else math.nan
+        return float(claim.n or math.nan) if field == "n" else float(claim.value)
     table = datasets.published(leaf["published"])
     for column, value in leaf["where"].items():
         table = table[table[column].astype(str) == str(value)]
@@ -259,7 +264,7 @@ class _Draw:
             return pd.Series([f"{min(t, e):.2f}|{int(t <= e)}" for t, e in both], dtype=object)
         if "mrd" in spec:
             level = _lognormal(spec["mrd"], rng, self.n)
-            positive = rng.random(self.n) < number(spec["mrd"]["positive"])
+            positive = rng.random(self.n) >= _negative(spec["mrd"])
             found = zip(level, positive, strict=True)
             words = [f"{min(v, 1):.2g}" if p else "negative" for v, p in found]
             return pd.Series(words, dtype=object)
@@ -280,6 +285,11 @@ class _Draw:
         low, high = (np.array([number(b[k]) for b in bands])[which] for k in ("low", "high"))
         # Two decimals, rounded down, stay inside their band.
         return np.floor(100 * rng.uniform(low, high)) / 100
+
+
+def _negative(mrd: Mapping[str, Any]) -> float:
+    """Return the share without MRD, given as such or as what is left of those with it."""
+    return number(mrd["negative"]) if "negative" in mrd else 1 - number(mrd["positive"])
 
 
 def _lognormal(spec: Mapping[str, Any], rng: np.random.Generator, n: int) -> np.ndarray:
@@ -380,9 +390,9 @@ def _margins(
         words = f"no event by {at:g} months"
         yield Margin(name, given, words, share, _source(leaf), months=at)
     elif "mrd" in spec:
-        positive = spec["mrd"]["positive"]
-        share = 1 - number(positive)
-        yield Margin(name, given, "negative", share, _source(positive), word="negative")
+        mrd = spec["mrd"]
+        source = _source(mrd.get("negative", mrd.get("positive")))
+        yield Margin(name, given, "negative", _negative(mrd), source, word="negative")
     elif "bands" in spec:
         counts = [number(b["count"]) for b in spec["bands"]]
         source = _source(*(b["count"] for b in spec["bands"]))
