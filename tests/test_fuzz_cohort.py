@@ -28,7 +28,18 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from ballbook import beside, claims, cohort, disclosure, ikzf1, maturity, mrd, needs, trees
+from ballbook import (
+    beside,
+    claims,
+    cohort,
+    disclosure,
+    drug_response,
+    ikzf1,
+    maturity,
+    mrd,
+    needs,
+    trees,
+)  # fmt: skip
 from ballbook.cli import main
 from ballbook.cohort import Cohort
 from ballbook.contingency import proportion
@@ -46,7 +57,8 @@ HEADER = [
     "patient_id", "sex", "age_years", "wbc_10e9_per_l", "lineage", "subtype", "fusion_partner",
     "kmt2a_r", "ikzf1", "protocol", "maturity", "clearance", "efs_months", "efs_event",
     "efs_event_type", "os_months", "os_event", "os_after_switch_months", "os_after_switch_event",
-    "os_after_switch_entry_months", "mrd_day29", "mrd_tp1_percent",
+    "os_after_switch_entry_months", "mrd_day29", "mrd_tp1_percent", "drug_dexamethasone",
+    "drug_vincristine",
 ]  # fmt: skip
 ENDPOINTS = ["EFS", "OS", "OS after switch", "os_after_switch", "efs", "CIR", "", "*", "?", "None"]
 
@@ -72,6 +84,7 @@ def good() -> Table:
                 f"{time}", str(event), "relapse" if event else "none", f"{time + dead}", str(dead),
                 f"{after}", str(int(i % 5 > 0)), f"{after / 3 if i % 7 == 0 else 0:.1f}",
                 ("0.002", "<0.0001", "negative", "0.03")[i // 3 % 4], f"{draw.uniform(0, 5):.3f}",
+                f"{draw.uniform(0.2, 1):.3f}", f"{draw.uniform(0.2, 1):.3f}",
             ]
         )  # fmt: skip
     return rows
@@ -380,10 +393,26 @@ def after_the_switch(c: Cohort, values: dict[str, Any], least: int) -> list[Esti
     ]
 
 
+def drugs_compared(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    if c.drug_response is None:
+        return []
+    found = c.patients.reindex(
+        columns=[*dict.fromkeys([*c.patients.columns, "maturity", "clearance"])]
+    )
+    found["immaturity"] = -pd.to_numeric(found["maturity"], errors="coerce")
+    by_maturity = drug_response.by_drug(c.drug_response, found, "immaturity", least=least)
+    classes = ("slow", "fast")
+    by_class = drug_response.by_drug(
+        c.drug_response, found, "clearance", least=least, groups=classes
+    )
+    return [*by_maturity.values(), *by_class.values()]
+
+
 PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
     "ikzf1-outcome": outcome_by_deletion,
     "maturity-age": score_against_age,
     "mrd-decision-tree": tree_applied,
+    "drug-response": drugs_compared,
     "lineage-switch-survival": after_the_switch,
 }
 COUNTED: Counter[tuple[str, str]] = Counter()

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from ballbook import cbioportal, expression_files, file_limits
+from ballbook import cbioportal, drug_files, expression_files, file_limits
 from ballbook.dictionaries import (
     MISSING,
     UNITS,
@@ -81,6 +81,8 @@ class Cohort:
         sha256 of each file that was read, by name.
     notes : tuple of str
         What a reader must know before believing a number from this cohort.
+    drug_response, plates : DataFrame, optional
+        Response by patient and drug, and raw wells, as `ballbook.drug_files` reads them.
     """
 
     id: str
@@ -93,6 +95,8 @@ class Cohort:
     expression_kind: ExpressionKind | None = None
     files: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    drug_response: pd.DataFrame | None = None
+    plates: pd.DataFrame | None = None
 
     @property
     def n(self) -> int:
@@ -148,6 +152,8 @@ class Cohort:
             outcomes=cut(self.outcomes),
             mrd=cut(self.mrd),
             expression=expression,
+            drug_response=cut(self.drug_response),
+            plates=cut(self.plates),
         )
 
 
@@ -1163,6 +1169,7 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
 
 
 _COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
+_NAMED = {"patients", "outcomes", "mrd", "drug_response", "plates"}
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
@@ -1211,6 +1218,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         outcomes = reader.outcomes(tables["outcomes"], patients)
     if "mrd" in tables:
         mrd = reader.mrd(tables["mrd"], patients)
+    drugs = drug_files.read(reader, tables, patients)
     expression, kind = None, None
     if expression_file is not None:
         declared = about.get("expression_kind")
@@ -1257,6 +1265,8 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         expression_kind=kind,
         files=reader.files,
         notes=tuple(reader.notes),
+        drug_response=drugs[0],
+        plates=drugs[1],
     )
 
 
@@ -1320,9 +1330,11 @@ def read_tables(path: str | Path) -> tuple[list[str], list[list[str]]]:
 
 
 def wide_name(name: str) -> bool:
-    """Return whether a plain name is one of the outcome or MRD columns of a wide table."""
+    """Return whether a plain name is an outcome, MRD or drug column of a wide table."""
     return bool(
-        _WIDE_OUTCOME.fullmatch(name) or re.fullmatch(r"mrd_(day\w+|tp\w+|eo\w+|end\w+)", name)
+        _WIDE_OUTCOME.fullmatch(name)
+        or re.fullmatch(r"mrd_(day\w+|tp\w+|eo\w+|end\w+)", name)
+        or drug_files.WIDE.fullmatch(name)
     )
 
 
@@ -1405,7 +1417,7 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
                 reader.wrong(file.name, "YAML with title or expression_kind", mend=mend)
         elif name == "expression":
             expression.append(file)
-        elif name in {"patients", "outcomes", "mrd"} and file.suffix.lower() in _ENDINGS:
+        elif name in _NAMED and file.suffix.lower() in _ENDINGS:
             if name in seen:
                 mend = "keep one of the two in the folder"
                 reader.wrong(file.name, f"one file {name}, not also {seen[name]}", mend=mend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 
 WIDE = re.compile(r"(?P<metric>drug|lc50)_(?P<drug>[a-z0-9]\w*)")
 METRIC = {"drug": "norm_log_auc", "lc50": "lc50_um"}
+
+
+def read(
+    reader: _Reader, tables: Mapping[str, _Table], patients: pd.DataFrame
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Return drug response (its own table before wide columns) and plates, where given."""
+    wells = plates(reader, tables["plates"], patients) if "plates" in tables else None
+    if "drug_response" in tables:
+        return responses(reader, tables["drug_response"], patients), wells
+    return (wide(patients) if "patient_id" in patients else None), wells
 
 
 def responses(reader: _Reader, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:

@@ -23,8 +23,8 @@ class Need:
     Parameters
     ----------
     any : tuple of str
-        Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``mrd.<time point>`` or
-        ``expression``; ``*`` stands for any column.
+        Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``mrd.<time point>``,
+        ``drug_response.<drug>``, ``plates.<drug>`` or ``expression``; ``*`` stands for any.
     why : str
         What it is for; or, where it is optional, what the page lacks without it.
     required : bool
@@ -91,6 +91,8 @@ def has(cohort: Cohort, name: str) -> bool:
     frame, key = {
         "outcomes": (cohort.outcomes, "endpoint"),
         "mrd": (cohort.mrd, "timepoint"),
+        "drug_response": (cohort.drug_response, "drug"),
+        "plates": (cohort.plates, "drug"),
     }[table]
     if frame is None or frame.empty:
         return False
@@ -150,6 +152,11 @@ def _words(name: str) -> str:
         return "a table expression"
     if table == "patients":
         return f"a column {column} with a value"
+    if table == "plates":
+        return "a table plates"
+    if table == "drug_response":
+        drug = "<drug>" if column == "*" else plain(column)
+        return f"a table drug_response (or a column drug_{drug})"
     if table == "outcomes":
         name = plain(column)
         return f"the endpoint {column} ({name}_months and {name}_event)"

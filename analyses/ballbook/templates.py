@@ -16,6 +16,7 @@ from ballbook.cohort import DUMMY, timepoint_name
 from ballbook.dictionaries import Column, dictionary, plain
 
 USUAL = ("patient_id", "sex", "age_years", "wbc_10e9_per_l", "lineage", "subtype", "protocol")
+DRUGS = ["drug_dexamethasone", "drug_vincristine", "drug_asparaginase", "drug_venetoclax"]
 N = 12
 
 
@@ -30,6 +31,7 @@ def columns(slug: str) -> dict[str, str]:
                 "patients": [column],
                 "outcomes": [f"{plain(column)}_months", f"{plain(column)}_event"],
                 "mrd": ["mrd_day29"] if column == "*" else [f"mrd_{plain(column)}"],
+                "drug_response": DRUGS if column == "*" else [f"drug_{plain(column)}"],
             }.get(table, [])
             alone = len(need.any) == 1
             for w in wide:
@@ -116,6 +118,12 @@ def _column(name: str) -> tuple[Column | None, str]:
         level = dictionary("mrd").find("level")
         timepoint = timepoint_name(name.removeprefix("mrd_"))
         return level, f"MRD at {timepoint}; name the column after your own time point."
+    if name.startswith("drug_"):
+        drug = name.removeprefix("drug_").replace("_", " ")
+        return (
+            dictionary("drug_response").find("value"),
+            f"Normalised log AUC of {drug}; one column a drug, or a table drug_response.",
+        )
     endpoint, _, what = name.rpartition("_")
     column = dictionary("outcomes").find({"months": "time_months"}.get(what, what))
     meaning = column.help if column else "Your own class: fast, intermediate or slow."
