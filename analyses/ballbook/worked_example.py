@@ -31,6 +31,8 @@ from ballbook.run import RunFailed
 
 EXPORT, MENDED, TARGET_MAP = "clinic-export.xlsx", "clinic-mended.xlsx", "target.yml"
 SLUG, TARGET = "ikzf1-outcome", "target-all-p2"
+# A page on a question that TARGET's tables can speak to: MRD, age and the KMT2A rearrangement.
+ON_TARGET = "mrd-clearance"
 STUDY = "all_phase2_target_2018_pub"
 WALKS: dict[str, dict[str, str]] = {
     "spreadsheet": {
@@ -51,9 +53,8 @@ PARTS = (
     "sheet", "map", "mended", "answer", "time", "target-map", "target-run", "target-time",
 )  # fmt: skip
 NOTHING_RUNS = (
-    "<p>So far no page can be run on this folder alone, and the list says why for each. A folder "
-    "that also holds the study's copy number (<code>data_cna.txt</code>), or a table with the "
-    "missing column beside it, fills more.</p>"
+    "<p>The list says for each page what this folder lacks. One that also holds the study's copy "
+    "number (<code>data_cna.txt</code>) fills more.</p>"
 )
 # Steps that show a refusal; all others must go well.
 REFUSED = {"refused", "target-check", "target-mapped"}
@@ -114,8 +115,8 @@ def run_walk(walk: str, folder: Path) -> dict[str, Any]:
     """
     lay_out(walk, folder)
     steps = [{"name": n, **execute(line, folder)} for n, line in WALKS[walk].items()]
-    if walk == "target" and (slug := first_runnable(folder)):
-        line = f"ballbook run {slug} --cohort {STUDY} --map {TARGET_MAP} --out report"
+    if walk == "target" and can_run(folder):
+        line = f"ballbook run {ON_TARGET} --cohort {STUDY} --map {TARGET_MAP} --out report"
         steps.append({"name": "target-run", **execute(line, folder)})
     for step in steps:
         if step["code"] != (2 if step["name"] in REFUSED else 0):
@@ -132,13 +133,13 @@ def run_walk(walk: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def first_runnable(folder: Path) -> str | None:
-    """Return the first analysis that TARGET can fill, read as the walk reads it."""
+def can_run(folder: Path) -> bool:
+    """Return whether TARGET can fill the page `ON_TARGET`, read as the walk reads it."""
     from ballbook import needs
     from ballbook.cohort import read_cohort
 
     cohort = read_cohort(folder / STUDY, folder / TARGET_MAP)
-    return next((m.analysis for m in needs.match(cohort) if m.accepted), None)
+    return any(m.analysis == ON_TARGET and m.accepted for m in needs.match(cohort))
 
 
 def execute(line: str, folder: Path) -> dict[str, Any]:
