@@ -35,7 +35,8 @@ LIMIT = 5
 EXTREME = {"age_years": 17.618274, "wbc_10e9_per_l": 913.418274}
 LONGEST = 431.728156
 FAST = {"mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
-        "lineage-switch-survival": {"n_sim": 20}}  # fmt: skip
+        "lineage-switch-survival": {"n_sim": 20},
+        "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
 GUARD = """
 import os, socket
 log = open(os.environ["BALLBOOK_CALLS"], "a", buffering=1)
