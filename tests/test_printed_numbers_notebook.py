@@ -34,10 +34,11 @@ def test_every_claim_of_the_page_has_one_verdict(results: dict[str, Any]) -> Non
 
 
 def test_misprints_are_only_what_other_print_calls_a_slip(results: dict[str, Any]) -> None:
-    slips = {i for f in contradictions.run() for i in f.slip}
+    mine = {c.id for c in claims.of_analysis(SLUG)}
+    slips = {i for f in contradictions.run() for i in f.slip} & mine
     found = {v["claim"] for v in results["verdicts"] if v["verdict"] == "misprint"}
     assert found == slips
-    assert {"coo-vaf-ci-typo", "coo-p-aml-zero", "stu-t1-efs-mll10"} <= found
+    assert {"coo-vaf-ci-typo", "coo-p-aml-zero"} <= found
 
 
 def test_headline_numbers_are_those_of_r(results: dict[str, Any]) -> None:
@@ -45,10 +46,6 @@ def test_headline_numbers_are_those_of_r(results: dict[str, Any]) -> None:
     cases = json.loads(file.read_text(encoding="utf8"))["cases"]
     r = {(c["estimator"], c["data"]): c["expected"] for c in cases}
     ours = {e["id"]: e for e in results["estimates"]}
-    mh = r["stratified", "Stutterheim table 3"]
-    assert ours["dose-stratified"]["value"] == pytest.approx(mh["value"], rel=1e-9)
-    assert ours["dose-stratified"]["ci_high"] == pytest.approx(mh["ci_high"], rel=1e-9)
-    assert ours["dose-cmh"]["value"] == pytest.approx(mh["p"], rel=1e-9)
     clusters = r["table", "Hartmann clusters 1 and 3"]
     assert ours["clusters-test"]["value"] == pytest.approx(clusters["exact_p"], rel=1e-6)
     clone = r["clone_sizes", "Coorens 2023"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -365,14 +364,6 @@ def infants(cohort: Cohort) -> tuple[Cohort, list[tuple[Any, ...]]]:
     return kept, steps
 
 
-def few_left_out(steps: Sequence[tuple[Any, ...]], min_count: int) -> list[tuple[Any, ...]]:
-    """Return the steps, or the last alone where one would tell of fewer than `min_count`."""
-    gone = [a[1] - b[1] for a, b in pairwise(steps)]
-    if any(0 < n < min_count for n in gone):
-        return [(steps[-1][0], steps[-1][1])]
-    return list(steps)
-
-
 @dataclass(frozen=True)
 class OwnSurvival:
     """One endpoint of a reader's infants.
@@ -399,7 +390,6 @@ def own_survival(
     kept, steps = infants(cohort)
     timed = kept.endpoint(endpoint)
     steps.append((f"with {endpoint}", len(timed), f"no time or no event for {endpoint}"))
-    shown = few_left_out(steps, min_count)
     if len(timed) < max(min_count, 1):
         reason = f"withheld: fewer than {max(min_count, 1)} patients"
         return OwnSurvival([], None, {t: not_estimable("survival", reason) for t in years}, reason)
@@ -413,7 +403,7 @@ def own_survival(
         for t, e in zip(sorted(years), found, strict=True)
     }
     late_note = "Risk sets count patients from their entry on." if late is not None else ""
-    return OwnSurvival(shown, curve, at, late_note)
+    return OwnSurvival(steps, curve, at, late_note)
 
 
 @dataclass(frozen=True)
@@ -460,8 +450,23 @@ def own_remission(
         inside = (months >= low) & (months < high)
         counts[stratum] = (int((known["positive"][inside] == 0).sum()), int(inside.sum()))
     k, n = (sum(c[i] for c in counts.values()) for i in (0, 1))
-    total = disclosure.withhold(proportion(k, n), min_count) if n else none_of("proportion")
-    by_age = {s: own_share(*c, min_count) for s, c in counts.items()}
+    total = (
+        disclosure.withhold(proportion(k, n), min_count)
+        if n
+        else not_estimable("proportion", "no patients")
+    )
+    cells = pd.DataFrame([{"stratum": s, "k": a, "rest": m - a} for s, (a, m) in counts.items()])
+    kept_cells = disclosure.suppress(cells, ["k", "rest"], min_count).set_index("stratum")
+    by_age = {}
+    for s, (a, m) in counts.items():
+        if m == 0:
+            by_age[s] = not_estimable("proportion", "no patients")
+        elif kept_cells.loc[s].isna().any():
+            why = f"withheld: fewer than {min_count} patients, or another group would show"
+            by_age[s] = not_estimable("proportion", why)
+        else:
+            # The cells are safe together; as nested counts they would be withheld once more.
+            by_age[s] = replace(proportion(a, m), n=m if min_count <= 0 else None, n_events=None)
     against, trend = {}, not_estimable("p-value", "withheld: too few")
     if total.value is not None:
         trend = cochran_armitage([a for a, _ in counts.values()], [m for _, m in counts.values()])
@@ -471,28 +476,7 @@ def own_remission(
             odds = mantel_haenszel(tables).odds_ratio
             against[trial] = replace(odds, n=n, n_events=None)
         trend = replace(trend, n=n, n_events=None)
-    hidden = [e for e in by_age.values() if e.value is None and e.reason != "no patients"]
-    if len(hidden) == 1 and total.value is not None and min_count:
-        # One hidden group would be the total minus the others.
-        small = min((s for s in by_age if by_age[s].value is not None), key=lambda s: counts[s][1],
-                    default=None)  # fmt: skip
-        if small is not None:
-            by_age[small] = not_estimable(
-                "proportion", "withheld: another group would show by subtraction"
-            )
-    return OwnRemission(few_left_out(steps, min_count), by_age, total, against, trend)
-
-
-def own_share(k: int, n: int, min_count: int) -> Estimate:
-    """Return a proportion of the reader's patients, withheld where too few stand behind it."""
-    if n == 0:
-        return none_of("proportion")
-    return disclosure.withhold(proportion(k, n), min_count)
-
-
-def none_of(kind: str) -> Estimate:
-    """Return an estimate of nobody."""
-    return not_estimable(kind, "no patients")
+    return OwnRemission(steps, by_age, total, against, trend)
 
 
 @dataclass(frozen=True)
@@ -548,7 +532,6 @@ def own_interaction(
     mrd = np.where(level >= high_from, 1.0, np.where(level < negative_below, 0.0, np.nan))
     t = t.assign(high=mrd).dropna(subset=["high"]).reset_index(drop=True)
     steps.append(("with negative or high MRD", len(t), "MRD between, or not known"))
-    shown = few_left_out(steps, min_count)
     names = {(1.0, 1.0): "high MRD, myeloid", (1.0, 0.0): "high MRD, lymphoid",
              (0.0, 1.0): "negative MRD, myeloid", (0.0, 0.0): "negative MRD, lymphoid"}  # fmt: skip
     groups = {
@@ -558,7 +541,7 @@ def own_interaction(
 
     def nothing(reason: str) -> OwnInteraction:
         none = not_estimable("hazard-ratio", reason)
-        return OwnInteraction(shown, dict.fromkeys(("high", "negative", "ratio"), none), {})
+        return OwnInteraction(steps, dict.fromkeys(("high", "negative", "ratio"), none), {})
 
     for what, few in (
         ("patients", min(len(g) for g in groups.values())),
@@ -588,4 +571,4 @@ def own_interaction(
         gates.proportional_hazards(full),
     ]
     own = tuple(replace(g, name=f"Your cohort: {g.name[0].lower()}{g.name[1:]}") for g in checked)
-    return OwnInteraction(shown, found, curves, own)
+    return OwnInteraction(steps, found, curves, own)
