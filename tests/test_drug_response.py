@@ -429,6 +429,6 @@ def test_responses_are_read_with_their_limits(tmp_path: Path) -> None:
 def test_a_parameter_out_of_range_is_refused_by_name(
     shared_data: Path, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(Exception, match=f"{name}: got 1, expected a whole number"):
-        run("drug-response", parameters={name: "1"}, out=tmp_path / "run")
+    with pytest.raises(Exception, match=f"{name}: got 1, expected a"):
+        run("drug-response", parameters={name: 1}, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
