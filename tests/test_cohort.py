@@ -297,6 +297,15 @@ def test_files_that_cannot_be_used(
     assert expected in str(error) and error.problems[0].file == name
 
 
+@pytest.mark.parametrize(("entry", "taken"), [("0", True), ("9.9", True), ("10", False)])
+def test_a_late_entry_comes_before_the_end(tmp_path: Path, entry: str, taken: bool) -> None:
+    text = f"patient_id,os_months,os_event,os_entry_months\nP1,10,1,{entry}\nP2,0,1,0\n"
+    if taken:
+        assert len(read_cohort(write(tmp_path, text)).endpoint("OS")) == 2
+        return
+    assert said(refused(write(tmp_path, text))) == [(2, "entry_months", "10")]
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     assert "an existing file or folder" in str(refused(tmp_path / "none.csv"))
     assert "a file patients.csv" in str(refused(tmp_path))
