@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -54,27 +53,20 @@ def overview(chapter: str, runs: Path) -> str:
         )  # fmt: skip
         parts.append(f"<h3>{title}</h3>{box}")
         rows.append({"Page": render.Raw(title), **tally(results)})
-    return "\n".join(parts) + "<h3>Verdicts and evidence</h3>" + counted(rows)
+    return "\n".join(parts) + "<h3>Verdicts and evidence</h3>" + render.table(pd.DataFrame(rows))
 
 
 def tally(results: dict[str, Any]) -> dict[str, Any]:
-    """Return how many verdicts of each kind a run has, and on what data its estimates rest."""
+    """Return on what data a run's estimates rest and how many verdicts of each kind it has."""
     words = Counter(v["verdict"] for v in results["verdicts"])
     tiers = {e["tier"] for e in results["estimates"]}
-    shown = [render.tier_pill(t) for t in TIERS if t in tiers]
     return {
-        "Data": render.Raw(" ".join(shown)),
-        **{w: words.get(w, 0) for w in VERDICTS},
+        "Data": render.Raw(" ".join(render.tier_pill(t) for t in TIERS if t in tiers)),
         "Claims": sum(words.values()),
+        "Verdicts": render.Raw(
+            " ".join(f"{words[w]}&nbsp;{render.verdict_pill(w)}" for w in VERDICTS if words[w])
+        ),
     }
-
-
-def counted(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the verdicts by page as a table, without the words that no page uses."""
-    frame = pd.DataFrame(rows)
-    used = [w for w in VERDICTS if frame[w].sum()]
-    named = {w: w.replace("-", " ").capitalize() for w in used}
-    return render.table(frame[["Page", "Data", *used, "Claims"]].rename(columns=named))
 
 
 def write_parts(folder: Path, runs: Path) -> None:
