@@ -63,6 +63,37 @@ SUBTYPES: dict[str, str] = {
     "hypodiploidy": "hypodiploid",
     "ALLIUM B-other": "other",
     "low-blast count": "",
+    # ALLSorts (St Jude)
+    "Ph": "BCR::ABL1",
+    "Ph-like": "BCR::ABL1-like",
+    "KMT2A Group": "KMT2A-r",
+    "ZNF384 Group": "ZNF384-r",
+    "DUX4": "DUX4-r",
+    "MEF2D": "MEF2D-r",
+    "NUTM1": "NUTM1-r",
+    "HLF": "TCF3::HLF",
+    "High hyperdiploid": "hyperdiploid",
+    "Low hyperdiploid": "low hyperdiploid",
+    "Low hypodiploid": "hypodiploid",
+    "Near haploid": "near haploid",
+    "ETV6-RUNX1-like": "ETV6::RUNX1-like",
+    # ALLCatchR
+    "Ph.pos": "BCR::ABL1",
+    "Ph.like": "BCR::ABL1-like",
+    "KMT2A": "KMT2A-r",
+    "ZNF384": "ZNF384-r",
+    "ETV6.RUNX1": "ETV6::RUNX1",
+    "ETV6.RUNX1.like": "ETV6::RUNX1-like",
+    "TCF3.PBX1": "TCF3::PBX1",
+    "TCF3.HLF": "TCF3::HLF",
+    "PAX5.alt": "PAX5alt",
+    "PAX5.plus": "PAX5 P80R",
+    "IKZF1.N159Y": "IKZF1 N159Y",
+    "LH.NT": "hypodiploid",
+    "NH.HeH": "hyperdiploid",
+    "BCL_MYC": "BCL2/MYC",
+    "UBTF.ATXN7L3": "CDX2/UBTF",
+    "Unassigned": "unassigned",
 }
 
 KARYOTYPE_RULES: dict[str, str] = {
@@ -598,6 +629,64 @@ def stages() -> StageGenes:
     )
 
 
+@dataclass(frozen=True)
+class SubtypeScores:
+    """Subtype gene sets, and the samples that a new one is compared with.
+
+    Parameters
+    ----------
+    sets : dict
+        Subtype, in the source's word, to its genes (up, down), in the order of the columns of
+        `scores`.
+    background : tuple of str
+        The genes among which those of the sets are ranked.
+    cds_length : Series
+        Coding length in bases by gene symbol, for TPM.
+    identifiers : DataFrame
+        ``symbol``, ``ensembl``, ``entrez`` and ``norm_exp``.
+    scores : DataFrame
+        One row a training sample, one column a set: scores scaled from 0 to 1 within the sample.
+    subtype : Series
+        Subtype of each training sample in the book's words, ``unassigned`` where it has none.
+    """
+
+    id: str
+    title: str
+    sets: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    background: tuple[str, ...]
+    cds_length: pd.Series
+    identifiers: pd.DataFrame
+    scores: pd.DataFrame
+    subtype: pd.Series
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def subtypes() -> SubtypeScores:
+    """Return the subtype gene sets of ALLCatchR and its 2,294 training samples as scores.
+
+    ``hyperdiploid`` holds near-haploid samples too: ALLCatchR tells them apart in a second step.
+    """
+    import rdata
+
+    e = catalog.entry("allcatchr-subtypes")
+    r = rdata.read_rda(catalog.fetch(e.id, "sysdata"))
+    training = r["TotalScore_scaled_training"].reset_index(drop=True)
+    scores = training.drop(columns="subtype").rename(columns=str).astype(float)
+    up, down = r["Genes_up20"], r["Genes_dn20"]
+    identifiers = _identifiers(r["ID_conversion"])
+    return SubtypeScores(
+        id=e.id,
+        title=e.title,
+        sets={str(s): (_words(up[s]), _words(down[s])) for s in scores.columns},
+        background=tuple(identifiers["symbol"]),
+        cds_length=_cds_length(r["cds_length"]),
+        identifiers=identifiers,
+        scores=scores,
+        subtype=_subtype(training["subtype"].astype(str)).rename("subtype"),
+        files=catalog.hashes(e.id),
+    )
+
+
 def _words(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(str(v) for v in values)
 
@@ -621,7 +710,7 @@ def _identifiers(raw: pd.DataFrame) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def with_symbols(expression: pd.DataFrame, genes: StageGenes) -> pd.DataFrame:
+def with_symbols(expression: pd.DataFrame, genes: StageGenes | SubtypeScores) -> pd.DataFrame:
     """Return `expression` with gene symbols as its index.
 
     Rows that are Ensembl ids (a version suffix is ignored) are renamed by `genes`, those without
@@ -717,9 +806,11 @@ def gse133499() -> Cohort:
     stated = raw["other alterations"].fillna(raw["ETV6-RUNX1 translocation"].replace("no", np.nan))
     patients["subtype_published"] = stated
     patients["subtype"] = _subtype(stated).mask(patients["lineage"] == "T", "T-ALL")
-    for gene in ["IKZF1", "PAX5", "CDKN2A", "CDKN2B"]:
-        patients[gene.lower()] = raw[gene].map(_mlpa)
-        patients[f"{gene.lower()}_published"] = raw[gene]
+    for gene in ["IKZF1", "PAX5", "CDKN2A", "CDKN2B", "BTG1", "EBF1", "ETV6", "RB1", "PAR1"]:
+        # The column of the pseudoautosomal region names its genes as well.
+        column = next(c for c in raw if str(c).split(" ")[0] == gene)
+        patients[gene.lower()] = raw[column].map(_mlpa)
+        patients[f"{gene.lower()}_published"] = raw[column]
     table = _sheet_of_counts(_unzip(catalog.fetch(id, "counts"), ".xlsx"))
     return _cohort(
         id,
@@ -866,9 +957,61 @@ def zurich() -> DrugReference:
     )
 
 
+# ------------------------------------------------------------------------------- ALLSorts
+
+
+def stjude() -> Cohort:
+    """Return the 484 St Jude samples in the 1,003 standardised genes of ALLSorts' map.
+
+    The genes were chosen to tell subtypes apart, and standardised: ranks within a sample mean
+    nothing.
+    """
+    id = "stjude-484"
+    samples = pd.read_csv(catalog.fetch(id, "samples"), dtype=str)
+    with lzma.open(catalog.fetch(id, "expression"), "rt", encoding="utf8") as lines:
+        hundredths = pd.read_csv(lines, index_col="gene")
+    patients = pd.DataFrame(
+        {
+            "patient_id": samples["sample"],
+            "lineage": "B",
+            "subtype_published": samples["label"],
+            "subtype": _subtype(samples["label"]),
+        }
+    )
+    return _cohort(
+        id,
+        patients=patients,
+        expression=hundredths[list(patients["patient_id"])] / 100,
+        expression_kind="log2",
+        notes=(
+            "Genes chosen to tell subtypes apart, BCR::ABL1 and BCR::ABL1-like joined among them.",
+            "Standardised by gene: no rank score within a sample.",
+        ),
+    )
+
+
+def allsorts() -> Cohort:
+    """Return the 20 test samples of ALLSorts: raw counts and four subtypes."""
+    id = "allsorts-20"
+    labels = pd.read_csv(catalog.fetch(id, "labels"), header=None, dtype=str)
+    counts = pd.read_csv(catalog.fetch(id, "counts"), index_col=0).T
+    counts.index.name = "gene"
+    patients = pd.DataFrame(
+        {
+            "patient_id": labels[0],
+            "lineage": "B",
+            "subtype_published": labels[1],
+            "subtype": _subtype(labels[1]),
+        }
+    )
+    return _cohort(
+        id, patients=patients, expression=counts[list(labels[0])], expression_kind="counts"
+    )
+
+
 # --------------------------------------------------------------------------------- by name
 
-Loaded = Cohort | StageGenes | Pharmacotypes | DrugReference | Processes
+Loaded = Cohort | StageGenes | SubtypeScores | Pharmacotypes | DrugReference | Processes
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
     "ccri": ccri,
@@ -877,6 +1020,9 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "krali": krali,
     "gse133499": gse133499,
     "stages": stages,
+    "subtypes": subtypes,
+    "stjude": stjude,
+    "allsorts": allsorts,
     "pharmacotypes": pharmacotypes,
     "zurich": zurich,
     "processes": processes,
@@ -885,6 +1031,8 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
 
 @overload
 def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["allcatchr-subtypes"]) -> SubtypeScores: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["lee-2023"]) -> Pharmacotypes: ...  # type: ignore[overload-overlap]
 @overload

@@ -1,0 +1,102 @@
+r"""Maps of samples in two dimensions: principal components, t-SNE and UMAP.
+
+*t-SNE* (van der Maaten and Hinton, J Mach Learn Res 2008;9:2579) places samples so that the chance
+of being neighbours, Gaussian in the data with a width that gives each sample the same *perplexity*
+(about the number of neighbours it takes part in) and Student's t on one degree of freedom in the
+map, disagrees least by the Kullback-Leibler divergence. *UMAP* (McInnes et al., J Open Source Softw
+2018;3:861) does the like with a graph of the *n* nearest neighbours and the cross-entropy of its
+edges. Neither keeps distances between groups: see `ballbook.neighbourhoods` for what can be asked.
+
+Both are drawn by scanpy (Wolf et al., Genome Biol 2018;19:15), which hands t-SNE to scikit-learn
+and UMAP to umap-learn, on one thread: with several, sums are added in another order each time and
+the map changes. Even so coordinates are those of one machine and one version; no number of the book
+rests on them but what is averaged over seeds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ballbook.inputs import Floats
+
+EXAGGERATION = 12.0
+
+
+def principal_components(data: ArrayLike, n: int) -> Floats:
+    """Return the first `n` principal components of samples x variables, centred, not scaled.
+
+    The sign of each makes its largest loading positive. With fewer samples or variables, all there
+    are.
+    """
+    x = np.asarray(data, dtype=float)
+    x = x - x.mean(axis=0)
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    n = min(n, len(s))
+    sign = np.sign(v[np.arange(n), np.abs(v[:n]).argmax(axis=1)])
+    return np.asarray(u[:, :n] * s[:n] * np.where(sign == 0, 1, sign))
+
+
+def standardised(data: ArrayLike) -> Floats:
+    """Return variables with mean 0 and standard deviation 1; constant ones are left out."""
+    x = np.asarray(data, dtype=float)
+    spread = x.std(axis=0, ddof=1)
+    keep = spread > 1e-12
+    return np.asarray((x[:, keep] - x[:, keep].mean(axis=0)) / spread[keep])
+
+
+def tsne(data: ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> Floats:
+    """Return a t-SNE map, samples x 2, started from the principal components.
+
+    The learning rate is n / 12 / 4, at least 50 (Belkina et al., Nat Commun 2019;10:5415).
+
+    Raises
+    ------
+    ValueError
+        If the perplexity is not below the number of samples.
+    """
+    x = np.asarray(data, dtype=np.float32)
+    if not 0 < perplexity < len(x):
+        raise ValueError(f"perplexity: expected above 0 and below {len(x)}, got {perplexity:g}")
+    rate = max(len(x) / EXAGGERATION / 4, 50.0)
+    return _drawn(
+        x, "X_tsne", lambda sc, a: sc.tl.tsne(
+            a, use_rep="X", perplexity=perplexity, early_exaggeration=EXAGGERATION,
+            learning_rate=rate, random_state=seed, n_jobs=1,
+        ),
+    )  # fmt: skip
+
+
+def umap(data: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> Floats:
+    """Return a UMAP map, samples x 2.
+
+    Raises
+    ------
+    ValueError
+        If there are not more samples than neighbours.
+    """
+    x = np.asarray(data, dtype=np.float32)
+    if not 2 <= neighbours < len(x):
+        raise ValueError(f"neighbours: expected 2 to {len(x) - 1}, got {neighbours}")
+
+    def draw(sc: Any, a: Any) -> None:
+        sc.pp.neighbors(a, n_neighbors=neighbours, use_rep="X", random_state=seed)
+        sc.tl.umap(a, random_state=seed)
+
+    return _drawn(x, "X_umap", draw)
+
+
+def _drawn(x: Any, key: str, draw: Any) -> Floats:
+    import warnings
+
+    import anndata
+    import scanpy
+    from threadpoolctl import threadpool_limits
+
+    samples = anndata.AnnData(x)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        draw(scanpy, samples)
+    return np.asarray(samples.obsm[key], dtype=float)
