@@ -1,100 +1,18 @@
-"""Curves, imputations and clusters against R, and their behaviour at the edges."""
+"""Curves, imputations and clusters: their behaviour at the edges (R: tests/test_goldens.py)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from golden_cases import check, read
 from scipy import integrate, stats
-from sklearn.datasets import load_iris
 
 from ballbook import clusters, imputation
 from ballbook import dose_response as dr
 
 DOSES = np.repeat(10.0 ** np.arange(-1, 5), 2)
-
-
-def numbers(curve: dr.Curve) -> dict[str, Any]:
-    values = {name: getattr(curve, name) for name in (*dr.PARAMETERS, "residual_error")}
-    return values | {f"{name}_se": se for name, se in curve.std_errors.items()}
-
-
-def free(dose: Any, response: Any) -> dr.Curve:
-    return dr.four_parameter(dose, response, bounds=dr.WIDE)
-
-
-def areas(dose: Any, response: Any) -> dict[str, Any]:
-    curve = free(dose, response)
-    mean = curve.normalised_area()
-    return {
-        "area": curve.area().value, "mean": mean.value, "low": mean.ci_low, "high": mean.ci_high,
-    }  # fmt: skip
-
-
-def rubin(q: Any, u: Any, df: Any) -> dict[str, Any]:
-    found = imputation.rubin(q, u, df_complete=math.inf if df is None else df)
-    return {
-        name: None if math.isinf(value) else value
-        for name in ("estimate", "within", "between", "total", "df", "fraction_missing")
-        for value in [getattr(found, name)]
-    }
-
-
-def imputed(**columns: Any) -> Any:
-    data = pd.DataFrame(columns).astype(float)
-    done = imputation.chained_equations(data, 200, seed=1, rounds=10)
-    return [
-        (1 + d["y"].mean(), d["x"].corr(d["y"]), stats.spearmanr(d["z"], d["y"])[0], d["y"].std())
-        for d in done
-    ]
-
-
-def chained(**columns: Any) -> dict[str, Any]:
-    names = ("one_and_mean", "correlation", "spearman", "sd")
-    return dict(zip(names, np.mean(imputed(**columns), axis=0), strict=True))
-
-
-def between(**columns: Any) -> dict[str, Any]:
-    spread = np.std(imputed(**columns), axis=0, ddof=1)
-    return {"mean": spread[0], "correlation": spread[1]}
-
-
-def ward(k: int) -> dict[str, Any]:
-    x = load_iris().data
-    labels = clusters.ward((x - x.mean(axis=0)) / x.std(axis=0, ddof=1), k)
-    # R numbers clusters by their first member.
-    first = {label: i for i, label in enumerate(dict.fromkeys(labels.tolist()), 1)}
-    return {"labels": [first[label] for label in labels.tolist()]}
-
-
-ESTIMATORS: dict[str, Any] = {
-    "four_parameter": lambda **given: numbers(free(**given)),
-    "three_parameter": lambda dose, response: numbers(
-        dr.four_parameter(dose, response, top=1, bounds=dr.WIDE)
-    ),
-    "areas": areas,
-    "lack_of_fit": lambda **given: {
-        name: getattr(dr.lack_of_fit(**given, curve=free(**given)), name)
-        for name in ("value", "statistic")
-    },
-    "rubin": rubin,
-    "chained_equations": chained,
-    "between_imputations": between,
-    "adjusted_rand": lambda a, b: {"value": clusters.adjusted_rand(a, b)},
-}
-
-
-@pytest.mark.parametrize("case", read("dose_response"))
-def test_agrees_with_r(case: dict[str, Any]) -> None:
-    if case["estimator"] == "ward":
-        assert ward(**case["input"]) == case["expected"]
-        return
-    check(case, ESTIMATORS)
-    assert case["expected"]
 
 
 # -------------------------------------------------------------------------------- the curve

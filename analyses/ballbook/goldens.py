@@ -25,10 +25,13 @@ import pandas as pd
 
 from ballbook import (
     censored_regression,
+    clusters,
     competing_risks,
     contingency,
     cox,
+    dose_response,
     genesets,
+    imputation,
     linear,
     logistic,
     meta_analysis,
@@ -57,6 +60,7 @@ TOPICS = {
     "meta_analysis": "Meta-analysis",
     "power": "Power",
     "genesets": "Gene-set scores",
+    "dose_response": "Dose response, imputation, clusters",
 }
 
 
@@ -697,6 +701,54 @@ def _on_columns(function: Callable[..., Numbers]) -> Callable[..., Numbers]:
     return lambda **given: function(**_filled(given))
 
 
+def _curve_of(dose: Any, response: Any, top: float | None = None) -> Numbers:
+    curve = dose_response.four_parameter(dose, response, top=top, bounds=dose_response.WIDE)
+    values = {n: getattr(curve, n) for n in (*dose_response.PARAMETERS, "residual_error")}
+    return values | {f"{name}_se": se for name, se in curve.std_errors.items()}
+
+
+def _areas(dose: Any, response: Any) -> Numbers:
+    curve = dose_response.four_parameter(dose, response, bounds=dose_response.WIDE)
+    mean = curve.normalised_area()
+    return {
+        "area": curve.area().value, "mean": mean.value, "low": mean.ci_low, "high": mean.ci_high,
+    }  # fmt: skip
+
+
+def _lack_of_fit(dose: Any, response: Any) -> Numbers:
+    curve = dose_response.four_parameter(dose, response, bounds=dose_response.WIDE)
+    return flat(dose_response.lack_of_fit(dose, response, curve))
+
+
+def _rubin(q: Any, u: Any, df: Any) -> Numbers:
+    found = imputation.rubin(q, u, df_complete=math.inf if df is None else df)
+    return asdict(found)
+
+
+def _imputed(**columns: Any) -> pd.DataFrame:
+    """Return estimates from each of 200 imputations of x, z and y."""
+    data = pd.DataFrame(columns).astype(float)
+    rows = [
+        {
+            "mean": d["y"].mean(), "one_and_mean": 1 + d["y"].mean(),
+            "correlation": d["x"].corr(d["y"]), "sd": d["y"].std(),
+            "spearman": d["z"].rank().corr(d["y"].rank()),
+        }
+        for d in imputation.chained_equations(data, 200, seed=1, rounds=10)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _ward(k: int) -> Numbers:
+    """Return clusters of iris, numbered by their first member as R does."""
+    from sklearn.datasets import load_iris
+
+    x = load_iris().data
+    labels = clusters.ward((x - x.mean(axis=0)) / x.std(axis=0, ddof=1), k).tolist()
+    first = {label: i for i, label in enumerate(dict.fromkeys(labels), 1)}
+    return {"labels": [first[label] for label in labels]}
+
+
 ESTIMATORS: dict[str, dict[str, Callable[..., Numbers]]] = {
     "survival": {
         "at": _at,
@@ -800,6 +852,17 @@ ESTIMATORS: dict[str, dict[str, Callable[..., Numbers]]] = {
         "singscores": _scores(genesets.singscores),
         "ssgsea": _scores(genesets.ssgsea),
         "combined_z": _scores(genesets.combined_z),
+    },
+    "dose_response": {
+        "four_parameter": _curve_of,
+        "three_parameter": lambda **given: _curve_of(top=1.0, **given),
+        "areas": _areas,
+        "lack_of_fit": _lack_of_fit,
+        "rubin": _rubin,
+        "chained_equations": lambda **given: dict(_imputed(**given).mean().items()),
+        "between_imputations": lambda **given: dict(_imputed(**given).std().items()),
+        "ward": _ward,
+        "adjusted_rand": lambda a, b: {"value": clusters.adjusted_rand(a, b)},
     },
 }
 
