@@ -123,6 +123,11 @@ def _subtype(published: pd.Series) -> pd.Series:
     return word.map(lambda s: SUBTYPES.get(s, s) if isinstance(s, str) else s).replace("", np.nan)
 
 
+def subtype_word(published: str) -> str:
+    """Return a source's word for a subtype in the book's vocabulary, or as it is."""
+    return SUBTYPES.get(published, published)
+
+
 def karyotype_flags(karyotype: pd.Series) -> pd.DataFrame:
     """Return what an ISCN text says about chromosome 7 and t(9;22), by text rules.
 
