@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from test_maturity import rederived_slopes
 
 from ballbook import claims, datasets, mrd, trees
 
@@ -90,6 +91,9 @@ def test_the_page_runs_and_says_the_same_twice(shared_data: Path, tmp_path: Path
     assert value(one, "dfci-tree-apparent-auc") > value(one, "dfci-tree-auc")
     assert value(one, "sim-nothing-accuracy-apparent") > value(one, "sim-nothing-accuracy-new")
     assert verdicts["har-tree-mllt1"] == "not-testable"
+    # Classes by TP1 and TP2, counted by hand from the source's table.
+    accuracy = next(e for e in one["estimates"] if e["id"] == "dfci-published-tree-accuracy")
+    assert (accuracy["n_events"], accuracy["n"]) == (2, 5)
     assert "neither confirm nor refute" in one["summary"]
     assert len(one["summary"].split()) <= 45 and len(one["certainty"].split()) <= 30
     # The answer, the table and the figure speak of one number.
@@ -153,3 +157,40 @@ def test_a_cohort_without_the_needed_columns_is_refused_in_sentences(
     )
     assert refused.returncode != 0
     assert "maturity" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_raw_counts_become_calls_of_the_tree_in_one_command(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    source, genes = datasets.load("gse133499"), datasets.load("allcatchr-stages")
+    b = source.where(source.patients["lineage"] == "B")
+    assert b.expression is not None and b.expression_kind == "counts"
+    n = b.n
+    names = [f"q{i}" for i in range(n)]
+    counts = b.expression[list(b.patients["patient_id"])].set_axis(names, axis=1)
+    # Partners and MRD are invented: what is tested is the chain, not leukaemia.
+    patients = pd.DataFrame(
+        {
+            "patient_id": names,
+            "subtype": "KMT2A-r",
+            "fusion_partner": ["MLLT1" if i % 5 == 0 else "AFF1" for i in range(n)],
+            "mrd_day29": ["<0.0001" if i % 3 else "0.002" for i in range(n)],
+        }
+    )
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    patients.to_csv(folder / "patients.csv", index=False)
+    counts.rename_axis("gene").to_csv(folder / "expression.csv")
+    run(tmp_path / "out", shared_data, "--cohort", str(folder), "-p", "min_count=0")
+    slope = rederived_slopes(counts, "counts", genes)["maturity"]
+    mllt1 = (patients["fusion_partner"] == "MLLT1").to_numpy()
+    called = np.where(
+        (slope > -0.04) | mllt1, "fast", np.where(slope > -0.28, "intermediate", "slow")
+    )
+    positive = patients["mrd_day29"].eq("0.002").to_numpy()
+    table = pd.read_csv(tmp_path / "out" / "tables" / "own-tree.csv").set_index("predicted")
+    assert len(set(called)) > 1
+    for word in trees.CLEARANCE:
+        assert table.loc[word, "positive"] == int((positive & (called == word)).sum())
+        assert table.loc[word, "negative"] == int((~positive & (called == word)).sum())
