@@ -74,3 +74,21 @@ def test_every_overview_page_includes_its_part_and_types_no_result(
         assert f"<p>{page.parent.name}</p>" in (tmp_path / name).read_text(encoding="utf8")
         words = re.sub(r"`[^`]*`|[*]KMT2A[*]|\bMLL-10\b|Interfant-\d+", "", text)
         assert not re.search(r"\d+(\.\d+)?%|\d+\.\d", words)
+
+
+def test_the_diagram_draws_one_square_for_each_verdict_and_says_all_in_words(runs: Path) -> None:
+    html = chapters.evidence("infant", runs)
+    for slug in PAGES:
+        assert f"{analyses.find(slug).meta['title']}: 1 consistent, 1 not-testable" in html
+    assert "Printed numbers (published)" in html and 'role="img"' in html
+
+
+def test_claims_judged_on_open_data_are_listed_with_those_that_held_first(runs: Path) -> None:
+    assert chapters.on_other_patients("infant", runs) == ""
+    for slug, word in zip(PAGES, ("underpowered", "consistent", "differs"), strict=True):
+        content = result(slug, "7.5")
+        content["verdicts"][0] |= {"verdict": word, "tier": "open"}
+        (runs / slug / "results.json").write_text(json.dumps(content), encoding="utf8")
+    html = chapters.on_other_patients("infant", runs)
+    places = [html.index(f"bb-verdict-{w}") for w in ("consistent", "differs", "underpowered")]
+    assert places == sorted(places)

@@ -7,6 +7,7 @@ there. Every sentence and number of it is that of a page, with a link to it.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ballbook import analyses, claims, paths, render, run
+from ballbook import analyses, catalog, claims, figures, paths, render, run
 from ballbook.results import TIERS, VERDICTS
 
 
@@ -34,7 +35,7 @@ def of_chapter(chapter: str) -> list[str]:
 
 
 def overview(chapter: str, runs: Path) -> str:
-    """Return the overview of a chapter as HTML: its findings, then its verdicts by page and tier.
+    """Return the overview of a chapter as HTML: findings, verdicts by page and tier, evidence.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def overview(chapter: str, runs: Path) -> str:
     known = claims.read()
     for slug in of_chapter(chapter):
         analysis = analyses.find(slug)
-        results = json.loads((runs / slug / "results.json").read_text(encoding="utf8"))
+        results = _results(slug, runs)
         title = f'<a href="{slug}.html">{escape(str(analysis.meta["title"]))}</a>'
         box = render.answer(
             results["summary"], results.get("certainty", ""),
@@ -53,7 +54,75 @@ def overview(chapter: str, runs: Path) -> str:
         )  # fmt: skip
         parts.append(f"<h3>{title}</h3>{box}")
         rows.append({"Page": render.Raw(title), **tally(results)})
-    return "\n".join(parts) + "<h3>Verdicts and evidence</h3>" + render.table(pd.DataFrame(rows))
+    parts.append("<h3>Verdicts and evidence</h3>" + render.table(pd.DataFrame(rows)))
+    parts.append(evidence(chapter, runs))
+    if tests := on_other_patients(chapter, runs):
+        parts.append("<h3>What was tested on other patients</h3>" + tests)
+    return "\n".join(parts)
+
+
+def on_other_patients(chapter: str, runs: Path) -> str:
+    """Return the claims of a chapter that open data judged, those that held first, as HTML."""
+    known, rows = claims.read(), []
+    for slug in of_chapter(chapter):
+        title = analyses.find(slug).meta["title"]
+        for v in _results(slug, runs)["verdicts"]:
+            if v["tier"] == "open":
+                rows.append(
+                    {
+                        "Claim": known[v["claim"]].statement,
+                        "Published": v["published"],
+                        "In open data": v["recomputed"],
+                        "Verdict": render.verdict_pill(v["verdict"]),
+                        "Page": render.Raw(f'<a href="{slug}.html">{escape(str(title))}</a>'),
+                        "order": VERDICTS.index(v["verdict"]),
+                    }
+                )
+    if not rows:
+        return ""
+    frame = pd.DataFrame(rows).sort_values("order", kind="stable").drop(columns="order")
+    return render.table(frame)
+
+
+def evidence(chapter: str, runs: Path) -> str:
+    """Return the diagram of a chapter: its data by tier, its pages, the verdicts, as HTML."""
+    pages: dict[str, tuple[str, dict[tuple[str, str], int]]] = {}
+    sets: dict[str, str] = {}
+    links: list[tuple[str, str]] = []
+    for slug in of_chapter(chapter):
+        analysis, results = analyses.find(slug), _results(slug, runs)
+        counts = Counter((v["verdict"], v["tier"] or "none") for v in results["verdicts"])
+        pages[slug] = (str(analysis.meta["title"]), counts)
+        used = {id: catalog.entry(id) for id in analysis.meta["data"]}
+        named = {re.split(r",| \(", e.title)[0]: e.tier for e in used.values()}
+        tiers = {e["tier"] for e in results["estimates"]}
+        if "published" in tiers:
+            named["Printed numbers"] = "published"
+        if "simulated" in tiers:
+            named["Simulation"] = "simulated"
+        sets |= named
+        links += [(name, slug) for name in named]
+    order = sorted(sets, key=lambda name: (TIERS.index(sets[name]), name))
+    with figures.style():
+        drawing = figures.evidence({name: sets[name] for name in order}, pages, links)
+        svg = figures.svg(drawing, f"evidence-{chapter}")
+    told = "; ".join(
+        f"{title}: " + ", ".join(f"{n} {verdict}" for (verdict, _), n in sorted(counts.items()))
+        for title, counts in pages.values()
+    )
+    alt = f"Data sets joined to the pages that use them, with the verdicts of each. {told}."
+    caption = (
+        "From data to verdicts. Each square is a claim: green when reproduced or consistent, red "
+        "when it differs or is a misprint, orange when underpowered, grey when not testable; "
+        "filled where patients other than the paper's decided."
+    )
+    inline = figures.themed(svg, f"evidence-{chapter}", alt)
+    return str(render.figure(f"evidence-{chapter}", inline, caption, 1, {}))
+
+
+def _results(slug: str, runs: Path) -> dict[str, Any]:
+    content = (runs / slug / "results.json").read_text(encoding="utf8")
+    return dict(json.loads(content))
 
 
 def tally(results: dict[str, Any]) -> dict[str, Any]:

@@ -449,3 +449,66 @@ def specification_curve(
     for spine in ("left", "bottom"):
         bottom.spines[spine].set_visible(False)
     return figure
+
+
+COLOUR_OF_TIER = {"published": C.muted, "open": C.blue, "simulated": C.purple}
+COLOUR_OF_VERDICT = {
+    "reproduced": C.green, "consistent": C.green, "differs": C.red, "misprint": C.red,
+    "underpowered": C.orange, "method-check": C.purple, "not-testable": C.grey,
+}  # fmt: skip
+
+
+def evidence(
+    sets: Mapping[str, str],
+    pages: Mapping[str, tuple[str, Mapping[tuple[str, str], int]]],
+    links: Sequence[tuple[str, str]],
+) -> Any:
+    """Draw data sets, the pages that use them, and one square for each verdict.
+
+    Parameters
+    ----------
+    sets : mapping
+        Name of a data set to its tier, from top to bottom.
+    pages : mapping
+        Slug to title and verdicts: ``(verdict, tier)`` to their number. A square is filled where
+        the tier is ``open``.
+    links : sequence of (name of a set, slug)
+    """
+    # In inches, so that neither words nor squares run into each other.
+    width, line, across = 7.6, 0.42, 30
+    rows = max(len(sets), len(pages))
+    height = 0.2 + line * rows
+    start, end = 3.1, 4.3
+    figure, ax = panels(size=(width, height))
+    figure.set_layout_engine("none")
+    ax.set_position((0, 0, 1, 1))
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.axis("off")
+
+    def places(names: Mapping[str, Any]) -> dict[str, float]:
+        step = line * rows / len(names)
+        return {name: height - 0.1 - step * (i + 0.5) for i, name in enumerate(names)}
+
+    left, right = places(sets), places(pages)
+    for name, slug in links:
+        ax.plot(
+            [start, end], [left[name], right[slug]], color=COLOUR_OF_TIER[sets[name]],
+            linewidth=1.1, alpha=0.45, zorder=1,
+        )  # fmt: skip
+    for name, tier in sets.items():
+        ax.plot(start, left[name], "o", color=COLOUR_OF_TIER[tier], markersize=6)
+        ax.text(start - 0.1, left[name], f"{name} ({tier})", ha="right", va="center", fontsize=9)
+    for slug, (title, counts) in pages.items():
+        y = right[slug]
+        ax.plot(end, y, "s", color=C.ink, markersize=5)
+        ax.text(end + 0.1, y + 0.08, title, va="center", fontsize=9)
+        marks = [(key[0], key[1] == "open") for key, n in counts.items() for _ in range(n)]
+        marks.sort(key=lambda m: (list(COLOUR_OF_VERDICT).index(m[0]), not m[1]))
+        for i, (verdict, filled) in enumerate(marks):
+            colour = COLOUR_OF_VERDICT[verdict]
+            ax.plot(
+                end + 0.14 + 0.1 * (i % across), y - 0.08 - 0.1 * (i // across), "s",
+                markersize=4.6, markeredgewidth=1, color=colour,
+                markerfacecolor=colour if filled else "none",
+            )  # fmt: skip
+    return figure
