@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -408,3 +409,15 @@ def test_own_survival_is_the_curves() -> None:
     none = infant.own_survival(made_up(4), "DFS", [2, 4], 5)
     assert all(e.value is None for e in none.at.values())
     assert none.curve is None
+
+
+def test_one_class_alone_is_told_where_the_other_is_too_small() -> None:
+    cohort = made_up()
+    assert cohort.mrd is not None
+    few = cohort.mrd.index % 12 != 0
+    level = cohort.mrd["level"].where(few | (cohort.mrd["level"] > 0), 0.0002)
+    level = level.where(level > 0, np.where(cohort.mrd.index % 9 == 0, 0.0, 0.0002))
+    found = own(replace(cohort, mrd=cohort.mrd.assign(level=level)), min_count=12).hazard_ratios
+    assert found["ratio"].value is None
+    assert found["negative"].value is None
+    assert found["high"].value == pytest.approx(own(cohort).hazard_ratios["high"].value, rel=0.1)

@@ -537,21 +537,21 @@ def own_interaction(
     groups = {
         name: t[(t["high"] == high) & (t["myeloid"] == arm)] for (high, arm), name in names.items()
     }
-    least = max(min_count, 1)
-
-    def nothing(reason: str) -> OwnInteraction:
-        none = not_estimable("hazard-ratio", reason)
-        return OwnInteraction(steps, dict.fromkeys(("high", "negative", "ratio"), none), {})
-
-    for what, few in (
-        ("patients", min(len(g) for g in groups.values())),
-        ("events", min(int(g["event"].sum()) for g in groups.values())),
-        ("patients without an event", min(int((g["event"] == 0).sum()) for g in groups.values())),
-    ):
-        if few < (least if what != "patients without an event" else min_count):
-            return nothing(f"withheld: fewer than {least} {what} in one of the four groups")
     entry = t["entry_months"].fillna(0.0) if "entry_months" in t else None
     late = entry if entry is not None and entry.gt(0).any() else None
+    small = {name: _too_few(g, min_count) for name, g in groups.items()}
+    if any(small.values()):
+        # What one class of MRD can tell alone is told; the ratio needs both.
+        alone = {}
+        for key, high in (("high", 1.0), ("negative", 0.0)):
+            why = next((small[names[high, a]] for a in (1.0, 0.0) if small[names[high, a]]), None)
+            some = t[t["high"] == high]
+            alone[key] = not_estimable("hazard-ratio", str(why)) if why else cox(
+                some["time_months"], some["event"], some[["myeloid"]],
+                entry=None if late is None else late[some.index],
+            ).hazard_ratio("myeloid")  # fmt: skip
+        why = next(w for w in small.values() if w)
+        return OwnInteraction(steps, alone | {"ratio": not_estimable("hazard-ratio", why)}, {})
     x = pd.DataFrame({"myeloid": t["myeloid"], "high": t["high"]})
     x["product"] = x["myeloid"] * x["high"]
     full = cox(t["time_months"], t["event"], x, entry=late)
@@ -572,3 +572,16 @@ def own_interaction(
     ]
     own = tuple(replace(g, name=f"Your cohort: {g.name[0].lower()}{g.name[1:]}") for g in checked)
     return OwnInteraction(steps, found, curves, own)
+
+
+def _too_few(group: pd.DataFrame, min_count: int) -> str | None:
+    """Return why a group of the reader's patients is too small to tell of, or None."""
+    least, events = max(min_count, 1), int(group["event"].sum())
+    for what, count, needed in (
+        ("patients", len(group), least),
+        ("events", events, least),
+        ("patients without an event", len(group) - events, min_count),
+    ):
+        if count < needed:
+            return f"withheld: fewer than {needed} {what} in one of the groups"
+    return None
