@@ -211,6 +211,25 @@ def test_intervals_over_imputations_cover_where_complete_pairs_mislead() -> None
     assert hits > 0.88 * 150 and naive < 0.35 * 150
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gaps", [0.3, 0.6])
+@pytest.mark.parametrize("limit", [-0.6, -1.6])
+def test_measured_values_lie_between_the_bounds(limit: float, gaps: float, seed: int) -> None:
+    """The lower the limit, the more values are equal there, and the more of them by chance."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(400, 1)) + rng.normal(size=(400, 6))
+    whole = pd.DataFrame(np.minimum(latent, limit), columns=list("abcdef"))
+    data = whole.mask(rng.uniform(size=whole.shape) < gaps)
+    done = imputation.chained_equations(data, 10, seed=seed)
+    truth = int(data.notna().to_numpy().sum())
+    limits = pd.DataFrame({"above": limit}, index=list("abcdef"))
+    e = imputation.measured_count(done, limits)
+    assert e.value is not None and e.ci_low is not None and e.ci_high is not None
+    assert e.ci_low <= truth < e.ci_high == e.value
+    none = imputation.measured_count(done, limits * np.nan)
+    assert none.value == none.ci_low == none.ci_high
+
+
 def test_imputation_refuses_what_it_cannot_do() -> None:
     data = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [np.nan] * 4 + [1.0, 2.0]})
     with pytest.raises(ValueError, match="too few"):

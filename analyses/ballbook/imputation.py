@@ -283,3 +283,44 @@ def unchanged(imputations: Sequence[pd.DataFrame]) -> pd.DataFrame:
     whole = np.stack([i.to_numpy(dtype=float) for i in imputations])
     first = imputations[0]
     return pd.DataFrame(np.ptp(whole, axis=0) == 0, index=first.index, columns=first.columns)
+
+
+def measured_count(imputations: Sequence[pd.DataFrame], shared: pd.DataFrame) -> Estimate:
+    r"""Return how many values of completed data sets were measured, when the file does not say.
+
+    Cells equal in all *m* imputations (`unchanged`) are an upper bound. Equality by chance happens
+    at values that many donors share, such as a limit of the assay. With :math:`n_k` cells that take
+    such a value in exactly *k* imputations, no more than
+    :math:`n_{m-1}\max(1, n_{m-1}/n_{m-2})` are taken to do so in all by chance, which continues
+    the last step of the sequence; less these, the lower bound. In simulations with known gaps the
+    truth lay between the two (``tests/test_dose_response.py``); it is a bound and no interval.
+
+    Parameters
+    ----------
+    imputations : sequence of DataFrame
+        Three or more.
+    shared : DataFrame
+        By variable (index) the values that many share; missing where there is none.
+
+    Raises
+    ------
+    ValueError
+        As `unchanged`, or for fewer than three imputations.
+    """
+    same = unchanged(imputations)
+    m = len(imputations)
+    if m < 3:
+        raise ValueError("expected three imputations or more")
+    whole = np.stack([i.to_numpy(dtype=float) for i in imputations])
+    chance = 0.0
+    for j, name in enumerate(same.columns):
+        for value in shared.loc[name].dropna():
+            taken = (whole[:, :, j] == value).sum(axis=0)
+            *_, before, last, full = np.bincount(taken, minlength=m + 1).tolist()
+            chance += min(last * max(1.0, last / max(before, 1)), full)
+    equal = int(same.to_numpy().sum())
+    return Estimate(
+        "count", equal, math.floor(equal - chance), equal, None,
+        method=f"values equal in all {m} imputations; the lower bound leaves out the most that may "
+        "be equal by chance",
+    )  # fmt: skip
