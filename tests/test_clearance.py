@@ -213,3 +213,15 @@ def test_separated_classes_fall_back_on_firth() -> None:
     assert same.reason == "all patients have the same outcome"
     one = clearance.class_effect(c.iloc[:10], X.head(10), "aff1")
     assert one.estimate.value is None
+
+
+def test_few_outside_the_largest_class_are_not_compared() -> None:
+    X = pd.DataFrame({"age": np.arange(30.0)})
+    c = pd.Series(["fast"] * 26 + ["slow"] * 4).astype(
+        pd.CategoricalDtype(list(CLEARANCE), ordered=True)
+    )
+    found = clearance.class_effect(c, X, "age")
+    assert found.estimate.reason == "fewer than 5 patients outside the largest class"
+    e, checks = clearance.binary_effect((c == "slow").astype(float), X, "age")
+    assert e.reason == "fewer than 5 patients with or without the outcome" and checks == ()
+    assert clearance.class_effect(c, X, "age", minimum=4).estimate.value is not None

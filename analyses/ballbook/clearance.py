@@ -313,6 +313,8 @@ def class_effect(
         As `classes` returns it.
     X : DataFrame, index patient
         As in `level_effect`.
+    minimum : int
+        See `usable`; also fewest patients outside the largest class.
     profile : bool
         See `ballbook.ordinal.OrdinalFit.odds_ratio`.
     """
@@ -323,11 +325,13 @@ def class_effect(
     outcome = known.loc[whole.index]
     if not why and outcome.nunique() < 2:
         why = "all patients are in one class"
+    elif not why and len(outcome) - outcome.value_counts().max() < minimum:
+        why = f"fewer than {minimum} patients outside the largest class"
     if why:
         return ClassEffect(not_estimable("odds-ratio", why), None, open_gate)
     fit = proportional_odds(outcome.to_numpy(), whole, levels=list(trees.CLEARANCE))
     if fit.separated:
-        estimate, _ = binary_effect((outcome != "fast").astype(float), whole, name)
+        estimate, _ = binary_effect((outcome != "fast").astype(float), whole, name, minimum=minimum)
         return ClassEffect(estimate, None, replace(open_gate, action="the classes are separated"))
     return ClassEffect(fit.odds_ratio(name, profile=profile), fit, gates.parallel_odds(fit))
 
@@ -345,12 +349,16 @@ def binary_effect(
     outcome : Series of 0/1 or missing, index patient
     X : DataFrame, index patient
         As in `level_effect`.
+    minimum : int
+        See `usable`; also fewest patients with and without the outcome.
     """
     known = outcome.dropna()
     whole, why = usable(X.loc[known.index.intersection(X.index)], name, minimum=minimum)
     y = known.loc[whole.index].to_numpy(dtype=float)
     if not why and np.ptp(y) == 0:
         why = "all patients have the same outcome"
+    elif not why and min(y.sum(), len(y) - y.sum()) < minimum:
+        why = f"fewer than {minimum} patients with or without the outcome"
     if why:
         return not_estimable("odds-ratio", why), ()
     checks = (
