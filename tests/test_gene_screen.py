@@ -261,3 +261,9 @@ def test_correlated_genes_do_not_pass_for_many() -> None:
         p_independent.append(enrichment.camera(z, member).loc["copies", "p_value"])
     assert np.mean(np.array(p_shuffle) < 0.05) < 0.2
     assert np.mean(np.array(p_independent) < 0.05) > 0.4
+
+
+def test_camera_refuses_a_gene_without_a_statistic() -> None:
+    member = pd.DataFrame({"set": [True, True, False, False]})
+    with pytest.raises(ValueError, match="every gene needs a statistic"):
+        enrichment.camera(pd.Series([0.1, np.nan, 1.0, 2.0]), member)

@@ -143,8 +143,15 @@ def camera(z: pd.Series, member: pd.DataFrame, residuals: Floats | None = None) 
     -------
     DataFrame
         Index set; ``genes, correlation, difference, ci_low, ci_high, statistic, p_value``.
+
+    Raises
+    ------
+    ValueError
+        For a gene without a statistic.
     """
     values = z.to_numpy(float)
+    if not np.isfinite(values).all():
+        raise ValueError("z: every gene needs a statistic; leave out those that have none")
     total = values.size
     variance = values.var(ddof=1)
     rows = []
