@@ -576,12 +576,8 @@ def own_interaction(
 
 def _too_few(group: pd.DataFrame, min_count: int) -> str | None:
     """Return why a group of the reader's patients is too small to tell of, or None."""
-    least, events = max(min_count, 1), int(group["event"].sum())
-    for what, count, needed in (
-        ("patients", len(group), least),
-        ("events", events, least),
-        ("patients without an event", len(group) - events, min_count),
-    ):
-        if count < needed:
-            return f"withheld: fewer than {needed} {what} in one of the groups"
+    least = max(min_count, 1)
+    for what, count in (("patients", len(group)), ("events", int(group["event"].sum()))):
+        if count < least:
+            return f"withheld: fewer than {least} {what} in one of the groups"
     return None
