@@ -28,14 +28,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import optimize, stats
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
 
 from ballbook.contingency import proportion
+from ballbook.meta_analysis import RareCounts, pooled_for_verdict, rare_counts_glmm
 from ballbook.multiplicity import benjamini_hochberg, holm
 from ballbook.results import Estimate, not_estimable
 
@@ -85,6 +87,14 @@ def mlpa_calls(
     return pd.DataFrame(found, index=published.index, dtype=object)
 
 
+def either(calls: pd.DataFrame, a: str, b: str, name: str) -> dict[str, pd.Series]:
+    """Return two neighbours as one call: lost if either is lost, kept if both are kept."""
+    lost = (calls[a] == "del") | (calls[b] == "del")
+    kept = (calls[a] == "wt") & (calls[b] == "wt")
+    found = np.select([lost, kept], ["del", "wt"], "")
+    return {name: pd.Series(found, index=calls.index, dtype=object).replace("", np.nan)}
+
+
 def frequencies(calls: pd.DataFrame, genes: Sequence[str], by: Any = None) -> pd.DataFrame:
     """Return how often each gene is lost, with exact (Clopper-Pearson) intervals.
 
@@ -112,6 +122,69 @@ def frequencies(calls: pd.DataFrame, genes: Sequence[str], by: Any = None) -> pd
             rows.append((group, gene, k, n, len(table) - n, e.value, e.ci_low, e.ci_high))
     names = ["group", "gene", "k", "n", "untested", "value", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=names)
+
+
+@dataclass(frozen=True, slots=True)
+class PooledShare:
+    """The share of several cohorts.
+
+    Attributes
+    ----------
+    model : RareCounts
+        The random-intercept logistic model.
+    by_logit : Estimate
+        Random-effects mean of the observed logits (REML), with the wider of its normal and its
+        Hartung-Knapp interval.
+    for_verdict : Estimate
+        The share of the model with the wider of the two intervals on the logit scale.
+    """
+
+    model: RareCounts
+    by_logit: Estimate
+    for_verdict: Estimate
+
+
+def pooled_share(k: ArrayLike, n: ArrayLike, labels: Sequence[str]) -> PooledShare:
+    r"""Pool shares of cohorts.
+
+    The logistic model takes :math:`\tau` for known when it makes its interval, which is too narrow
+    for few cohorts. A claim is therefore judged by the wider of that interval and that of the mean
+    of the logits, of variance :math:`1/k+1/(n-k)` (0.5 added to all where a cohort has none or
+    only losses).
+
+    Parameters
+    ----------
+    k, n : array_like of int
+        Losses and patients, one a cohort.
+    labels : sequence of str
+    """
+    lost, of = np.asarray(k, dtype=float), np.asarray(n, dtype=float)
+    model = rare_counts_glmm(np.asarray(k, dtype=int), np.asarray(n, dtype=int))
+    add = 0.5 if ((lost == 0) | (lost == of)).any() else 0.0
+    a, b = lost + add, of - lost + add
+    odds = pooled_for_verdict(np.log(a / b), np.sqrt(1 / a + 1 / b), list(labels)).pooled
+
+    def share(v: float | None) -> float | None:
+        return None if v is None else v / (1 + v)
+
+    by_logit = replace(
+        odds, kind="proportion", value=share(odds.value), ci_low=share(odds.ci_low),
+        ci_high=share(odds.ci_high), p_value=None, statistic=None, df=None,
+        n=int(of.sum()), n_events=int(lost.sum()),
+    )  # fmt: skip
+
+    def width(e: Estimate) -> float:
+        if e.ci_low is None or e.ci_high is None:
+            return 0.0
+        return float(special.logit(e.ci_high) - special.logit(e.ci_low))
+
+    found = model.pooled
+    if found.value is not None and width(by_logit) > width(found):
+        found = replace(
+            found, ci_low=by_logit.ci_low, ci_high=by_logit.ci_high,
+            method=f"{found.method}; the interval is the wider one, of the mean of logits",
+        )  # fmt: skip
+    return PooledShare(model, by_logit, found)
 
 
 def two_by_two(calls: pd.DataFrame, a: str, b: str) -> list[int]:

@@ -75,10 +75,10 @@ class Definition:
     def words(self) -> str:
         """The rule as a reader would say it."""
         listed = [g.upper() for g in self.partners]
-        if self.both_copies:
-            listed.append(" or ".join(g.upper() for g in self.both_copies) + " (both copies)")
+        listed += [f"{g.upper()} (both copies)" for g in self.both_copies]
         without = f", and {' or '.join(g.upper() for g in self.unless)} not lost"
-        return f"IKZF1 lost with {', '.join(listed)}" + (without if self.unless else "")
+        first, last = ", ".join(listed[:-1]), listed[-1]
+        return f"IKZF1 lost with {first} or {last}" + (without if self.unless else "")
 
 
 DEFINITIONS: dict[str, Definition] = {
