@@ -38,6 +38,8 @@ SHAPE_GENES = (
 )  # fmt: skip
 # Natural-log spread of a gene between patients, and what one unit of the score shifts a stage by.
 GENE_SPREAD, SHIFT = 0.8, 3.0
+# How far the genes of a subtype's set lie from where they lie in others.
+SUBTYPE_SHIFT = 1.0
 
 
 class InvalidDummy(ValueError):
@@ -329,6 +331,8 @@ def expression(slug: str, n: int, seed: int) -> pd.DataFrame:
     if spec is None:
         return shape_expression(slug, n, seed)
     draw = _Draw(slug, n, seed)
+    if "subtypes" in spec:
+        return _subtype_expression(draw, spec)
     stages = datasets.load(spec["stages"])
     follows = draw.column(spec["follows"]).astype(float).to_numpy()
     genes: dict[str, float] = {}
@@ -340,6 +344,26 @@ def expression(slug: str, n: int, seed: int) -> pd.DataFrame:
     genes |= dict.fromkeys(others, 0.0)
     shift = SHIFT * np.outer(list(genes.values()), follows)
     return _counts(shift, tuple(genes), draw.rng("expression"))
+
+
+def _subtype_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
+    """Return counts in which the gene set of each patient's subtype stands out."""
+    from ballbook import datasets
+
+    known = datasets.subtypes()
+    word = dict(zip(known.sets, map(datasets.subtype_word, known.sets), strict=True))
+    follows = draw.column(spec["follows"]).to_numpy()
+    named = {g for parts in known.sets.values() for part in parts for g in part}
+    others = [g for g in known.background if g not in named][: int(spec["others"])]
+    genes = (*sorted(named), *others)
+    place = {gene: i for i, gene in enumerate(genes)}
+    shift = np.zeros((len(genes), draw.n))
+    for subtype, parts in known.sets.items():
+        of = follows == word[subtype]
+        for sign, part in zip((1, -1), parts, strict=True):
+            rows = np.array([place[g] for g in part], dtype=int)
+            shift[np.ix_(rows, np.flatnonzero(of))] += sign * SUBTYPE_SHIFT
+    return _counts(shift, genes, draw.rng("expression"))
 
 
 def shape_expression(slug: str, n: int, seed: int = 0) -> pd.DataFrame:

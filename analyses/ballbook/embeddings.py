@@ -15,7 +15,7 @@ rests on them but what is averaged over seeds.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,10 +47,25 @@ def standardised(data: ArrayLike) -> Floats:
     return np.asarray((x[:, keep] - x[:, keep].mean(axis=0)) / spread[keep])
 
 
-def tsne(data: ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> Floats:
-    """Return a t-SNE map, samples x 2, started from the principal components.
+def tsne(
+    data: ArrayLike,
+    *,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    start: Literal["components", "random"] = "components",
+) -> Floats:
+    """Return a t-SNE map, samples x 2.
 
     The learning rate is n / 12 / 4, at least 50 (Belkina et al., Nat Commun 2019;10:5415).
+
+    Parameters
+    ----------
+    data : array_like of float, samples x variables
+    perplexity : float
+    seed : int
+    start : {"components", "random"}
+        Started from the first two principal components the seed hardly matters; a random start
+        shows what else the same data may look like (scikit-learn, without scanpy).
 
     Raises
     ------
@@ -61,6 +76,16 @@ def tsne(data: ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> Floats:
     if not 0 < perplexity < len(x):
         raise ValueError(f"perplexity: expected above 0 and below {len(x)}, got {perplexity:g}")
     rate = max(len(x) / EXAGGERATION / 4, 50.0)
+    if start == "random":
+        from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            fit = TSNE(
+                perplexity=perplexity, early_exaggeration=EXAGGERATION, learning_rate=rate,
+                init="random", random_state=seed, n_jobs=1,
+            )  # fmt: skip
+            return np.asarray(fit.fit_transform(x), dtype=float)
     return _drawn(
         x, "X_tsne", lambda sc, a: sc.tl.tsne(
             a, use_rep="X", perplexity=perplexity, early_exaggeration=EXAGGERATION,

@@ -146,8 +146,17 @@ def scaled_scores(
     if have < FEWEST_GENES:
         raise NotScorable(f"{100 * have:.0f}% of the genes of the sets were measured")
     table = tpm(expression, length) if kind == "counts" else expression
-    table = table[table.index.isin(set(background))]
-    raw = singscores(table, sets)[list(sets)]
+    return ranked_scores(table, sets, background)
+
+
+def ranked_scores(
+    expression: pd.DataFrame, sets: Mapping[str, GeneSet], background: tuple[str, ...]
+) -> pd.DataFrame:
+    """Return the same without asking whether enough genes were measured or what they are in.
+
+    It shows what would come out if nobody asked; a call needs `scaled_scores`.
+    """
+    raw = singscores(expression[expression.index.isin(set(background))], sets)[list(sets)]
     low, high = raw.min(axis=1), raw.max(axis=1)
     return raw.sub(low, axis=0).div((high - low).replace(0, np.nan), axis=0).fillna(0.0)
 
