@@ -178,31 +178,37 @@ def check(
     """Say everything that is wrong with a cohort, or that ANALYSIS would miss in it."""
     from ballbook import needs
     from ballbook.analyses import find
-    from ballbook.cohort import InvalidCohort, read_cohort
+    from ballbook.cohort import OF_MAP, InvalidCohort, read_cohort
     from ballbook.parameters import resolve
 
     values = resolve(find(analysis).parameters, assignments(parameter))
     try:
         found = read_cohort(cohort, column_map)
     except InvalidCohort as error:
-        report = {"analysis": analysis, "accepted": False, "patients": None, "warnings": []}
+        report = {"analysis": analysis, "accepted": False, "patients": None}
+        report |= {"notes": [], "warnings": []}
         if not as_json:
             raise
         click.echo(json.dumps({**report, "errors": [p.as_json() for p in error.problems]}))
         sys.exit(REFUSED)
     match = needs.fit(found, analysis, values)
+    mapped = [note for note in found.notes if note.startswith(OF_MAP)]
+    assumed = [note for note in found.notes if not note.startswith(OF_MAP)]
     if as_json:
-        told = [{"message": note} for note in found.notes]
+        told = [{"message": note} for note in assumed]
         report = {
             "analysis": analysis,
             "accepted": match.accepted,
             "patients": found.n,
             "errors": [p.as_json() for p in match.errors],
+            "notes": [{"message": note} for note in mapped],
             "warnings": [*(p.as_json() for p in match.warnings), *told],
         }
         click.echo(json.dumps(report))
     else:
-        for warning in (*found.notes, *match.warnings):
+        for note in mapped:
+            click.echo(f"note: {note}")
+        for warning in (*assumed, *match.warnings):
             click.echo(f"warning: {warning}")
         for problem in match.errors:
             click.echo(f"error: {problem}", err=True)

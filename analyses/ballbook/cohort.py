@@ -39,6 +39,8 @@ ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
 
 # Ids of invented patients start like this (see `ballbook.dummy`).
 DUMMY = "DUMMY-"
+# Notes of a cohort that say what a column map did start like this.
+OF_MAP = "Column map: "
 DAYS_PER_MONTH = 365.25 / 12
 DAYS_PER_YEAR = 365.25
 
@@ -238,6 +240,7 @@ class _Table:
     header: list[str]
     rows: list[list[str]]
     numbers: list[int]
+    kind: str = "patients"
 
     def column(self, i: int) -> list[str]:
         return [row[i] for row in self.rows]
@@ -263,6 +266,21 @@ class _Reader:
         self.used: set[str] = set()
         self.sheet_of: dict[str, tuple[str, str]] = {}
         self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
+        self.tables = {str(k).strip().lower(): str(v) for k, v in map.get("tables", {}).items()}
+        self.parts: dict[str, str] = {}
+
+    def part(self, name: str) -> str:
+        """Return what the map takes a sheet or file for, else its own name; keep that it is there.
+
+        A file is known by its name without endings.
+        """
+        word = name.strip().lower()
+        self.parts[name] = self.tables.get(word, word)
+        return self.parts[name]
+
+    def of(self, given: Mapping[str, Any], kind: str, name: str) -> Any:
+        """Return what a part of the map says of a column of one table, else of any table."""
+        return given.get(plain(f"{kind}.{name}"), given.get(plain(name)))
 
     def wrong(
         self,
@@ -289,11 +307,15 @@ class _Reader:
 
         renamed = [f"{name(a)} is read as {_plain_line(b)}" for a, b in self.columns.items()]
         scaled = [f"{name(c)} is given in {u}" for c, u in self.units.items()]
+        taken = [
+            f"{_plain_line(name)} is taken for the table {_plain_line(ours)}"
+            for name, ours in self.tables.items()
+        ]
         recoded = [
             f"{_plain_line(c)}: " + ", ".join(f"{_shown(a)} is {_shown(b)}" for a, b in v.items())
             for c, v in self.values.items()
         ]
-        return [f"Column map: {told}." for told in (*renamed, *scaled, *recoded)]
+        return [f"{OF_MAP}{told}." for told in (*taken, *renamed, *scaled, *recoded)]
 
     def too_large(self, file: str, columns: int, rows: int) -> bool:
         """Note a table that is larger than a cohort of patients can be."""
@@ -418,15 +440,22 @@ class _Reader:
             mend = "save it again as .xlsx or as CSV UTF-8, without a password"
             self.wrong(file, f"an Excel workbook ({type(e).__name__})", mend=mend)
             return {}
-        found = {}
-        for name, frame in raw.items():
-            if not frame.size:
+        full = [str(name) for name, frame in raw.items() if frame.size]
+        kinds = {name: self.part(name) for name in full}
+        if full and "patients" not in kinds.values():
+            kinds[full[0]] = "patients"
+        found: dict[str, _Table] = {}
+        for name, kind in kinds.items():
+            if kind not in _NAMED:
+                self.notes.append(f"{file}: sheet {_plain_line(name)} was not read.")
                 continue
             label = f"{file} [{name}]"
-            self.sheet_of[label] = (file, str(name))
-            table = self.frame(label, frame, first=1)
-            if table is not None:
-                found[str(name).strip().lower()] = table
+            self.sheet_of[label] = (file, name)
+            if kind in found:
+                mend = "keep one of the two sheets"
+                self.wrong(label, f"one sheet for the table {kind}", mend=mend)
+            elif table := self.frame(label, raw[name], first=1):
+                found[kind] = table
         if not found and not self.problems:
             mend = "put the table on the first sheet, its header in row 1"
             self.wrong(file, "a sheet with a header and a patient", mend=mend)
@@ -622,14 +651,18 @@ class _Reader:
 
     # -- text to columns
 
+    def called(self, table: _Table, name: str, words: Dictionary) -> str:
+        """Return our name of one of a table's columns, or its own where we have none."""
+        wanted = self.of(self.columns, table.kind, name) or name
+        column = words.find(wanted)
+        return column.name if column else plain(wanted)
+
     def named(self, table: _Table, words: Dictionary) -> dict[str, int]:
         """Return our names of a table's columns, with their positions, noting any that clash."""
         found: dict[str, int] = {}
         for i, name in enumerate(table.header):
-            wanted = self.columns.get(plain(name), name)
-            self.used.add(plain(name))
-            column = words.find(wanted)
-            ours = column.name if column else plain(wanted)
+            ours = self.called(table, name, words)
+            self.used |= {plain(name), plain(f"{table.kind}.{name}")}
             if ours in found:
                 other = table.header[found[ours]]
                 mend = "delete one, or rename it if it means something else"
@@ -641,8 +674,12 @@ class _Reader:
 
     def typed(self, table: _Table, i: int, column: Column) -> pd.DataFrame:
         """Return the values of one column, and those a cell gives besides, noting bad cells."""
-        recode = self.values.get(column.name) or self.values.get(table.header[i]) or {}
-        unit = self.units.get(plain(table.header[i]), self.units.get(column.name))
+        header = table.header[i]
+        names = (f"{table.kind}.{header}", column.name, header)
+        recode = next((self.values[n] for n in names if n in self.values), {})
+        unit = self.of(self.units, table.kind, header) or self.units.get(column.name)
+        if column.type == "mrd" and column.unit == "fraction" and unit == "percent":
+            column, unit = replace(column, unit="percent"), None
         # Cells of a column in percent may carry their sign, or a bound such as <0.01.
         factor = 0.01 if column.type == "mrd" and column.unit == "percent" else 1.0
         if unit is not None:
@@ -831,8 +868,25 @@ class _Reader:
         )
         return self.typed(table, i, own)["time_months"].astype(float) * scale
 
+    def one_row_each(
+        self, table: _Table, pattern: re.Pattern[str], patients: pd.DataFrame
+    ) -> tuple[pd.Series, dict[str, int]] | None:
+        """Return ids and wide columns of a table with one row a patient; None of a long table."""
+        words = dictionary(table.kind)
+        names = {self.called(table, name, words) for name in table.header}
+        if words.key[1] in names or not any(wide_name(n) for n in names):
+            return None
+        frame, rest = self.known(table, replace(words, columns=words.columns[:1]))
+        self.repeated(table, frame, ["patient_id"])
+        self.strangers(table, frame, patients)
+        wide = {n: i for n, i in rest.items() if pattern.fullmatch(n)}
+        ids = frame.get("patient_id", pd.Series(np.nan, range(len(table.rows))))
+        return ids, wide
+
     def outcomes(self, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:
         words = dictionary("outcomes")
+        if wide := self.one_row_each(table, _WIDE_OUTCOME, patients):
+            return self.wide_outcomes(table, *wide)
         frame, rest = self.known(table, words)
         kind = {c.name: c for c in words.columns}
         if "time_months" not in frame:
@@ -897,6 +951,8 @@ class _Reader:
         return _finished_mrd(parts)
 
     def mrd(self, table: _Table, patients: pd.DataFrame) -> pd.DataFrame | None:
+        if wide := self.one_row_each(table, _WIDE_MRD, patients):
+            return self.wide_mrd(table, *wide)
         frame, _ = self.known(table, dictionary("mrd"))
         # The cell of a level may itself say the class or the limit of detection.
         frame = frame.T.groupby(level=0, sort=False).first().T
@@ -1188,8 +1244,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         study folder; or an h5ad with one observation a patient.
     map : mapping or path to YAML, optional
         ``columns`` (their name: ours), ``values`` (a column: {their word: our word}), ``units``
-        (a column: its unit, as in `dictionaries.UNITS`), ``missing`` (their words for no value)
-        and ``decimal`` (``","`` for 4,5).
+        (a column: its unit, as in `dictionaries.UNITS`), ``tables`` (a sheet, or a file without
+        its ending: our table), ``missing`` (their words for no value) and ``decimal`` (``","``
+        for 4,5). A column may be written with its table, ``outcomes.status``.
 
     Returns
     -------
@@ -1236,6 +1293,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
     for name in sorted(set(reader.columns) - reader.used):
         mend = "delete the line, or write the name as the header of the file has it"
         reader.wrong("the column map", "a column of the cohort", value=name, mend=mend)
+    for name in sorted(set(reader.tables) - {part.strip().lower() for part in reader.parts}):
+        mend = "delete the line, or write the name of a sheet, or of a file without its ending"
+        reader.wrong("the column map", "a sheet or file of the cohort", value=name, mend=mend)
     if not reader.problems:
         wide = tables["patients"]
         reader.breaking(wide.file, patients.set_axis(wide.numbers), "patients")
@@ -1302,31 +1362,50 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
     elif path.suffix.lower() == ".xlsx":
         content = reader.content(path)
         sheets = {} if content is None else reader.sheets(path.name, content)
-        first = next(iter(sheets.values()), None)
-        if "patients" in sheets:
-            tables = sheets
-        elif first is not None:
-            tables = {"patients": first}
+        tables = sheets
     elif table := reader.table(path):
         tables = {"patients": table}
     if "patients" not in tables and not reader.problems:
         reader.wrong(path.name, "a table patients", mend="name the file or the sheet patients")
+    for kind, table in tables.items():
+        table.kind = kind
     return tables, expression_file, about
 
 
-def read_tables(path: str | Path) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the patients table of a file or folder, as text.
+@dataclass(frozen=True)
+class Parts:
+    """The tables of a cohort as text, for who must look at them before they can be understood.
+
+    `tables` holds header and rows; `parts` the sheets, or files without their endings, and
+    `unread` those whose names say no table of ours.
+    """
+
+    tables: dict[str, tuple[list[str], list[list[str]]]]
+    unread: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+
+def read_tables(path: str | Path, tables: Mapping[str, str] | None = None) -> Parts:
+    """Return the tables of a file or folder as text.
+
+    Parameters
+    ----------
+    path : str or Path
+    tables : mapping, optional
+        What sheets or files are taken for, as in a column map.
 
     Raises
     ------
     InvalidCohort
-        Where there is no such table.
+        Where there is no table patients, and nothing whose name might be mapped to it.
     """
-    reader = _Reader({})
-    tables, _, _ = _tables(Path(path), reader)
-    if "patients" not in tables:
+    reader = _Reader({"tables": tables or {}})
+    found, _, _ = _tables(Path(path), reader)
+    unread = [name for name, kind in reader.parts.items() if kind not in {*_NAMED, "expression"}]
+    if "patients" not in found and (tables is not None or not unread):
         raise InvalidCohort(reader.problems)
-    return tables["patients"].header, tables["patients"].rows
+    read = {kind: (t.header, t.rows) for kind, t in found.items()}
+    return Parts(read, tuple(unread), tuple(reader.parts))
 
 
 def wide_name(name: str) -> bool:
@@ -1354,6 +1433,7 @@ def _read_map(map: Mapping[str, Any] | str | Path | None) -> tuple[Mapping[str, 
         "columns": Mapping,
         "values": Mapping,
         "units": Mapping,
+        "tables": Mapping,
         "missing": (list, tuple),
         "decimal": str,
     }
@@ -1408,7 +1488,9 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     seen: dict[str, str] = {}
     others: list[str] = []
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
+        table_like = file.suffix.lower() in _ENDINGS and file.name not in _COMPANIONS
         name = file.name.split(".")[0].lower()
+        name = reader.part(file.name.split(".")[0]) if table_like else name
         if file.name == "cohort.yml":
             try:
                 about = dict(file_limits.read_yaml(file) or {})

@@ -201,12 +201,12 @@ def dictionary(table: str) -> Dictionary:
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", ".", "-", "?", "unknown", "missing"})
 
-_YES = ("1", "1.0", "yes", "y", "true", "pos", "positive")
-_NO = ("0", "0.0", "no", "n", "false", "neg", "negative")
-_FLAG = {**dict.fromkeys(_YES, 1.0), **dict.fromkeys(_NO, 0.0)}
+YES = ("1", "1.0", "yes", "y", "true", "pos", "positive")
+NO = ("0", "0.0", "no", "n", "false", "neg", "negative")
+_FLAG = {**dict.fromkeys(YES, 1.0), **dict.fromkeys(NO, 0.0)}
 _DELETION: dict[str, tuple[str, str | None]] = {
-    **dict.fromkeys(("del", "deleted", "deletion", "loss", "lost", *_YES), ("del", None)),
-    **dict.fromkeys(("wt", "wild-type", "wildtype", "normal", "intact", *_NO), ("wt", None)),
+    **dict.fromkeys(("del", "deleted", "deletion", "loss", "lost", *YES), ("del", None)),
+    **dict.fromkeys(("wt", "wild-type", "wildtype", "normal", "intact", *NO), ("wt", None)),
     **dict.fromkeys(("het", "heterozygous", "monoallelic"), ("del", "het")),
     **dict.fromkeys(("hom", "homozygous", "biallelic"), ("del", "hom")),
 }
