@@ -715,7 +715,9 @@ def _identifiers(raw: pd.DataFrame) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def with_symbols(expression: pd.DataFrame, genes: StageGenes | SubtypeScores) -> pd.DataFrame:
+def with_symbols(
+    expression: pd.DataFrame, genes: StageGenes | SubtypeScores | ClassModels
+) -> pd.DataFrame:
     """Return `expression` with gene symbols as its index.
 
     Rows that are Ensembl ids (a version suffix is ignored) are renamed by `genes`, those without
@@ -1014,9 +1016,55 @@ def allsorts() -> Cohort:
     )
 
 
+# ----------------------------------------------------------------------- ALLCatchR_bcrabl1
+
+
+@dataclass(frozen=True)
+class ClassModels:
+    """Logistic models of the expression classes of *BCR::ABL1* leukaemia.
+
+    Parameters
+    ----------
+    coefficients : dict
+        Model (``lymphoid_vs_multilineage``, ``delHBS1L`` ...) to its coefficients by gene symbol,
+        the intercept as ``(Intercept)``.
+    levels : dict
+        Model to its two classes; a positive sum speaks for the second.
+    identifiers : DataFrame
+        ``symbol``, ``ensembl``, ``entrez`` and ``norm_exp``: the genes among which a sample is
+        scaled, and the value that stands for one that was not measured.
+    """
+
+    id: str
+    title: str
+    coefficients: dict[str, pd.Series]
+    levels: dict[str, tuple[str, str]]
+    identifiers: pd.DataFrame
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def bcrabl1_models() -> ClassModels:
+    """Return the six models of ALLCatchR_bcrabl1, with the genes of ALLCatchR for scaling."""
+    import rdata
+
+    e = catalog.entry("allcatchr-bcrabl1")
+    raw = pd.read_csv(catalog.fetch(e.id, "coefficients"))
+    models = {str(m): t.set_index("term")["coef"] for m, t in raw.groupby("model", sort=False)}
+    levels = {
+        str(m): (str(t["first_level"].iloc[0]), str(t["second_level"].iloc[0]))
+        for m, t in raw.groupby("model", sort=False)
+    }
+    r = rdata.read_rda(catalog.fetch("allcatchr-subtypes", "sysdata"))
+    return ClassModels(
+        e.id, e.title, models, levels, _identifiers(r["ID_conversion"]), catalog.hashes(e.id)
+    )
+
+
 # --------------------------------------------------------------------------------- by name
 
-Loaded = Cohort | StageGenes | SubtypeScores | Pharmacotypes | DrugReference | Processes
+Loaded = (
+    Cohort | StageGenes | SubtypeScores | ClassModels | Pharmacotypes | DrugReference | Processes
+)
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
     "ccri": ccri,
@@ -1026,6 +1074,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "gse133499": gse133499,
     "stages": stages,
     "subtypes": subtypes,
+    "bcrabl1_models": bcrabl1_models,
     "stjude": stjude,
     "allsorts": allsorts,
     "pharmacotypes": pharmacotypes,
@@ -1038,6 +1087,8 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
 def load(id: Literal["allcatchr-stages"]) -> StageGenes: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["allcatchr-subtypes"]) -> SubtypeScores: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["allcatchr-bcrabl1"]) -> ClassModels: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["lee-2023"]) -> Pharmacotypes: ...  # type: ignore[overload-overlap]
 @overload
