@@ -9,10 +9,11 @@ an untested patient is never counted as without the change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from ballbook import clearance
 from ballbook.cohort import Cohort
@@ -187,6 +188,103 @@ def ratio(
         return fit(used, terms, strata=strata).hazard_ratio(term)
     except ValueError as refused:
         return not_estimable("hazard-ratio", str(refused).split("\n")[0], n=len(used))
+
+
+def by_stratum(
+    table: pd.DataFrame,
+    terms: Sequence[str],
+    term: str,
+    *,
+    strata: str = "set",
+    least: int = 5,
+) -> tuple[dict[str, Estimate], Estimate]:
+    r"""Return the hazard ratio of a term in each stratum, and whether the ratios differ.
+
+    One Cox model with a baseline for each of :math:`K` strata holds the term once for each
+    stratum, :math:`\beta_1,\dots,\beta_K`, and the other terms once; twice what its log
+    likelihood gains over one :math:`\beta` is chi-square with :math:`K-1` degrees of freedom.
+
+    Parameters
+    ----------
+    terms : sequence of str
+        Of the model; `term` is added where it is not among them.
+    least : int
+        Patients with and without a 0/1 term that a stratum needs, beside an event.
+
+    Returns
+    -------
+    ratios : dict
+        By stratum, not estimable where the term does not vary enough.
+    differ : Estimate
+        Kind ``p-value``.
+    """
+    terms = list(dict.fromkeys([*terms, term]))
+    used = table.dropna(subset=terms)
+    found: dict[str, Estimate] = {}
+    held = []
+    for name, inside in used.groupby(strata):
+        v = inside[term]
+        binary = set(v.unique()) <= {0.0, 1.0}
+        few = v.nunique() < 2 or (binary and v.value_counts().min() < least)
+        if few or not inside["event"].any():
+            reason = f"fewer than {least} patients on one side, or no event"
+            found[str(name)] = not_estimable("hazard-ratio", reason, n=len(inside))
+        else:
+            held.append(str(name))
+    used = used[used[strata].isin(held)]
+    if not held:
+        return found, not_estimable("p-value", "no stratum in which the term varies")
+    split = {f"{term} in {name}": used[term].where(used[strata] == name, 0.0) for name in held}
+    others = [t for t in terms if t != term and used[t].nunique() > 1]
+    try:
+        apart = fit(used.assign(**split), [*others, *split], strata=strata)
+        one = fit(used, [*others, term], strata=strata)
+    except ValueError as refused:
+        reason = str(refused).split("\n")[0]
+        none = not_estimable("hazard-ratio", reason, n=len(used))
+        return found | dict.fromkeys(held, none), not_estimable("p-value", reason, n=len(used))
+    for name, column in zip(held, split, strict=True):
+        inside = used[used[strata] == name]
+        found[name] = replace(
+            apart.hazard_ratio(column), n=len(inside), n_events=int(inside["event"].sum())
+        )
+    if len(held) < 2:
+        return found, not_estimable("p-value", "the term varies in one stratum", n=len(used))
+    gain = max(2 * (apart.log_likelihood - one.log_likelihood), 0.0)
+    p = float(chi2.sf(gain, len(held) - 1))
+    return found, Estimate(
+        "p-value", p, p_value=p, statistic=gain, df=len(held) - 1, n=len(used),
+        n_events=int(used["event"].sum()), method="likelihood ratio, term by stratum",
+    )  # fmt: skip
+
+
+def left_out(
+    table: pd.DataFrame, terms: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Tell what a stratified model loses without each group of terms.
+
+    Returns
+    -------
+    DataFrame
+        ``factor``, ``df`` (terms in it), ``chi2`` (likelihood ratio), ``p``, ``chi2_per_df``,
+        ``c_lost`` (apparent concordance), largest ``chi2_per_df`` first.
+    """
+    full = fit(table, terms)
+    whole = full.concordance().value
+    used = table.dropna(subset=list(terms))
+    rows = []
+    for name, out in groups.items():
+        less = fit(used, [t for t in terms if t not in out])
+        c = less.concordance().value
+        gain = 2 * (full.log_likelihood - less.log_likelihood)
+        rows.append(
+            {
+                "factor": name, "df": len(out), "chi2": gain, "p": float(chi2.sf(gain, len(out))),
+                "chi2_per_df": gain / len(out),
+                "c_lost": None if whole is None or c is None else whole - c,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows).sort_values("chi2_per_df", ascending=False, ignore_index=True)
 
 
 def imputed_ratios(
