@@ -145,7 +145,7 @@ def groups(calls: pd.DataFrame, definition: Definition) -> pd.Series:
     """
     deleted, is_plus = lost(calls, "ikzf1"), plus(calls, definition)
     found = np.select(
-        [deleted == 0, is_plus == 1, (deleted == 1) & (is_plus == 0)], GROUPS, default=""
+        [deleted == 0, (deleted == 1) & (is_plus == 0), is_plus == 1], GROUPS, default=""
     )
     return pd.Series(found, index=calls.index, name="group").replace("", np.nan)
 
