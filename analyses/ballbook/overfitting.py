@@ -20,7 +20,21 @@ fits that likelihood to many binary factors of many data sets at once.
 .. math:: U(\beta)=\sum_j\Bigl\{x_j-\frac{m_j e^{\beta}}{m_j e^{\beta}+r_j-m_j}\Bigr\}
 
 with :math:`m_j` of :math:`r_j` patients at risk having the factor. What comes out is a property of
-the method at that number of events and says nothing of the disease.
+the method at that number of events and says nothing of the disease. `several_factors` fits several
+factors together, by maximum likelihood or with Firth's penalty
+:math:`\tfrac12\ln|I(\beta)|`, whose score adds
+:math:`\tfrac12\operatorname{tr}\{I^{-1}\,\partial I/\partial\beta_r\}` (Heinze, Schemper,
+Biometrics 2001;57:114); :math:`\partial I/\partial\beta_r` is the sum of third central moments of
+the covariates over the risk sets.
+
+**Chosen cut-offs.** The smallest of the P values at all cut-offs between the quantiles
+:math:`\varepsilon` and :math:`1-\varepsilon` is not a P value. With :math:`z` its normal quantile
+and :math:`\varphi` the normal density, that of the maximum is about
+
+.. math:: \varphi(z)\Bigl(z-\frac1z\Bigr)\ln\frac{(1-\varepsilon)^2}{\varepsilon^2}
+    + \frac{4\,\varphi(z)}{z}
+
+(Miller, Siegmund, Biometrics 1982;38:1011; Altman et al., J Natl Cancer Inst 1994;86:829).
 """
 
 from __future__ import annotations
@@ -108,6 +122,35 @@ def exaggeration(effect: float, std_error: float, *, alpha: float = 0.05) -> Exa
     power = right + wrong
     size = (lam * (right - wrong) + float(norm.pdf(z - lam) + norm.pdf(z + lam))) / power
     return Exaggeration(power, wrong / power, size / lam, size * s)
+
+
+def maximally_selected_p(p_value: float, inner: float = 0.1) -> float:
+    """Return the P value of the smallest P over all cut-offs (Miller and Siegmund).
+
+    Parameters
+    ----------
+    p_value : float
+        Two-sided, at the best cut-off.
+    inner : float
+        Fraction of patients left out at either end when cut-offs were tried.
+
+    Raises
+    ------
+    ValueError
+        If the P value is not between 0 and 1, or `inner` not between 0 and one half.
+
+    Notes
+    -----
+    An approximation for small P values; never below `p_value` nor above 1. R:
+    ``maxstat::pLausen92``.
+    """
+    p, e = as_number(p_value, "p_value"), as_number(inner, "inner")
+    if not 0 < p < 1 or not 0 < e < 0.5:
+        raise ValueError(f"p_value is {p_value} and inner {inner}, expected within 0..1 and 0..0.5")
+    z = float(norm.isf(p / 2))
+    density = float(norm.pdf(z))
+    found = density * (z - 1 / z) * math.log((1 - e) ** 2 / e**2) + 4 * density / z
+    return min(1.0, max(p, found))
 
 
 # ------------------------------------------------------------------------------ simulated trials
@@ -202,8 +245,130 @@ def one_factor(draws: Draws, factors: Bools) -> tuple[Floats, Floats]:
         information = (expected * (1 - expected)).sum(axis=1)
         step = (hit - expected).sum(axis=1) / np.maximum(information, 1e-12)
         beta = np.clip(beta + np.clip(step, -2, 2), -FAR, FAR)
-    beta = np.where(np.abs(beta) >= FAR - 2, np.sign(beta) * np.inf, beta)
+    beta = np.where(np.abs(beta) >= FAR - 2, np.copysign(np.inf, beta), beta)
     return np.where(variance > 0, beta, np.nan), score
+
+
+def several_factors(draws: Draws, factors: Floats, *, firth: bool = False) -> tuple[Floats, Floats]:
+    """Fit several factors together to each data set.
+
+    Parameters
+    ----------
+    draws : Draws
+    factors : (sets, patients, factors) array
+    firth : bool
+        Firth's penalty instead of plain maximum likelihood.
+
+    Returns
+    -------
+    log_ratio : (sets, factors) array
+        Infinite where the likelihood has no maximum.
+    std_error : (sets, factors) array
+        From the information; not finite where the ratio is not.
+    """
+    sets, n, p = factors.shape
+    x = factors.astype(float)
+    pairs = (x[..., :, None] * x[..., None, :]).reshape(sets, n, p * p)
+    triples = (pairs[..., :, None] * x[..., None, :]).reshape(sets, n, p**3)
+    hit = np.take_along_axis(x, draws.who[:, :, None], axis=1)
+    at_risk = draws.at_risk.astype(float)
+    beta = np.zeros((sets, p))
+    inverse = np.zeros((sets, p, p))
+    for _ in range(60):
+        weight = at_risk * np.exp(x @ beta[:, :, None])[:, None, :, 0]
+        total = weight.sum(axis=2)[:, :, None]
+        m1 = weight @ x / total
+        m2 = (weight @ pairs / total).reshape(*m1.shape, p)
+        information = (m2 - m1[..., :, None] * m1[..., None, :]).sum(axis=1)
+        inverse = np.linalg.pinv(information, hermitian=True)
+        score = (hit - m1).sum(axis=1)
+        if firth:
+            m3 = (weight @ triples / total).reshape(*m2.shape, p)
+            a, b, c = m1[..., :, None, None], m1[..., None, :, None], m1[..., None, None, :]
+            mixed = m2[..., :, :, None] * c + m2[..., :, None, :] * b + m2[..., None, :, :] * a
+            third = (m3 - mixed + 2 * a * b * c).sum(axis=1)
+            score = score + 0.5 * np.einsum("sij,sijr->sr", inverse, third)
+        step = np.clip((inverse @ score[:, :, None])[:, :, 0], -1, 1)
+        beta = np.clip(beta + step, -FAR, FAR)
+        if np.abs(step[np.abs(beta).max(axis=1) < FAR]).max(initial=0.0) < 1e-9:
+            break
+    error = np.sqrt(np.clip(np.diagonal(inverse, axis1=1, axis2=2), 0, None))
+    gone = np.abs(beta) >= FAR - 2
+    return np.where(gone, np.copysign(np.inf, beta), beta), np.where(gone, np.inf, error)
+
+
+def small_model(
+    n: int,
+    n_events: int,
+    *,
+    prevalence: Sequence[float],
+    hazard_ratio: float,
+    sets: int,
+    seed: int,
+    lean: float = 1.0,
+) -> pd.DataFrame:
+    """Tell what models of one and of all factors make of the first, the only one with an effect.
+
+    Parameters
+    ----------
+    n, n_events : int
+    prevalence : sequence of float
+        Fraction of patients with each factor.
+    hazard_ratio : float
+        True one of the first factor.
+    sets, seed : int
+    lean : float
+        How much likelier a patient with the first factor is to be drawn for each other one; 1
+        makes the factors independent.
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``model`` (``alone``, ``together``, ``together, Firth``): ``median_ratio``,
+        ``low`` and ``high`` (5% and 95% of the ratios), ``infinite`` (fraction without a maximum),
+        ``twice`` (ratio at least twice the true one), ``significant`` (Wald P below 0.05),
+        ``significant_ratio`` (median of these), ``covered`` (by the 95% Wald interval).
+    """
+    rng = np.random.default_rng(seed)
+    carriers: list[Floats] = []
+    for p in prevalence:
+        # The largest of log weight plus Gumbel noise are a draw without replacement.
+        noisy = rng.gumbel(size=(sets, n))
+        if carriers:
+            noisy = noisy + math.log(lean) * carriers[0]
+        last = np.sort(noisy, axis=1)[:, [n - round(p * n)]]
+        carriers.append((noisy >= last).astype(float))
+    x = np.stack(carriers, axis=2)
+    true = math.log(hazard_ratio)
+    draws = draw(true * x[:, :, 0], n_events, rng)
+    z = float(norm.isf(0.025))
+    rows = []
+    for name, terms, firth in (
+        ("alone", x[:, :, :1], False),
+        ("together", x, False),
+        ("together, Firth", x, True),
+    ):
+        beta, error = several_factors(draws, terms, firth=firth)
+        b, s = beta[:, 0], error[:, 0]
+        finite = np.isfinite(b)
+        low, middle, high = np.quantile(np.clip(b, -FAR, FAR), [0.05, 0.5, 0.95])
+        with np.errstate(invalid="ignore"):
+            seen = finite & (np.abs(b) > z * s)
+            covered = ~finite | (np.abs(b - true) <= z * s)
+        rows.append(
+            {
+                "model": name,
+                "median_ratio": float(np.exp(middle)),
+                "low": float(np.exp(low)),
+                "high": float(np.exp(high)),
+                "infinite": float((~finite).mean()),
+                "twice": float((b >= true + math.log(2)).mean()),
+                "significant": float(seen.mean()),
+                "significant_ratio": float(np.exp(np.median(b[seen]))) if seen.any() else math.nan,
+                "covered": float(covered.mean()),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def strongest_by_chance(
