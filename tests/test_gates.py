@@ -33,7 +33,7 @@ def rows(first: int, second: int) -> pd.DataFrame:
     [
         (g.events_per_variable(60, 3), "passed", 20, "60 events for 3 coefficients"),
         (g.events_per_variable(12, 3), "failed", 4, "Firth"),
-        (g.events_per_variable(90, 2, n=100), "failed", 5, "10 events"),
+        (g.events_per_variable(90, 2, n=100), "failed", 5, "10 patients without the event"),
         (g.events_per_variable(9, 0), "not-applicable", None, "no covariates"),
         (g.proportional_hazards(ZPH), "failed", 0.01, "wbc"),
         (g.proportional_hazards(ZPH.iloc[[0, 2]]), "passed", 0.06, "all covariates together"),

@@ -38,8 +38,8 @@ ESTIMATORS = {
         proportional_odds(y, pd.DataFrame(X)).odds_ratio(name)
     ),
     "ordinal_model": model,
-    "parallelism": lambda y, X, method: flat(
-        proportional_odds(y, pd.DataFrame(X)).parallelism(method)
+    "parallelism": lambda y, X, method, terms=None: flat(
+        proportional_odds(y, pd.DataFrame(X)).parallelism(method, terms=terms and [terms])
     ),
 }
 

@@ -203,10 +203,18 @@ def covariates(patients: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def dummies(labels: pd.Series) -> pd.DataFrame:
-    """Return 0/1 columns of all labels but the most frequent; none for a single label."""
+def dummies(labels: pd.Series, name: str) -> pd.DataFrame:
+    """Return 0/1 columns of all labels but the most frequent; none for a single label.
+
+    Parameters
+    ----------
+    name : str
+        What the labels are, in words: columns are called ``name: label``.
+    """
     order = labels.value_counts().index
-    return pd.DataFrame({f"= {v}": (labels == v).astype(float) for v in order[1:]}, labels.index)
+    return pd.DataFrame(
+        {f"{name}: {v}": (labels == v).astype(float) for v in order[1:]}, labels.index
+    )
 
 
 def usable(X: pd.DataFrame, name: str, *, minimum: int) -> tuple[pd.DataFrame, str]:
@@ -294,7 +302,7 @@ class ClassEffect:
         Odds ratio of a slower class; of any but fast where the levels are separated.
     fit : OrdinalFit or None
     gate : Gate
-        Whether one odds ratio serves both cuts.
+        Whether this odds ratio serves both cuts; of what it is adjusted for nothing is asked.
     """
 
     estimate: Estimate
@@ -333,7 +341,8 @@ def class_effect(
     if fit.separated:
         estimate, _ = binary_effect((outcome != "fast").astype(float), whole, name, minimum=minimum)
         return ClassEffect(estimate, None, replace(open_gate, action="the classes are separated"))
-    return ClassEffect(fit.odds_ratio(name, profile=profile), fit, gates.parallel_odds(fit))
+    gate = gates.parallel_odds(fit, terms=[name])
+    return ClassEffect(fit.odds_ratio(name, profile=profile), fit, gate)
 
 
 def binary_effect(

@@ -43,7 +43,7 @@ class HasHazardsTest(Protocol):
 class HasParallelismTest(Protocol):
     """An ordinal fit that tests its own assumption."""
 
-    def parallelism(self, method: Any = ...) -> Estimate:
+    def parallelism(self, method: Any = ..., *, terms: Sequence[str] | None = None) -> Estimate:
         """Return the test of parallel slopes."""
 
 
@@ -105,14 +105,16 @@ def events_per_variable(
         Events per coefficient (Peduzzi, J Clin Epidemiol 1996;49:1373).
     """
     events, terms = as_count(n_events, "n_events"), as_count(n_covariates, "n_covariates")
+    rarer = False
     if n is not None:
         if as_count(n, "n") < events:
             raise ValueError(f"n: {n} patients cannot have {events} events")
-        events = min(events, n - events)
+        rarer, events = n - events < events, min(events, n - events)
     if terms == 0:
         return Gate("events per variable", "not-applicable", None, minimum, "no covariates")
     ratio = events / terms
-    told = f"{events} events for {terms} coefficient{'s' if terms > 1 else ''}"
+    what = "patients without the event (fewer than with it)" if rarer else "events"
+    told = f"{events} {what} for {terms} coefficient{'s' if terms > 1 else ''}"
     if ratio >= minimum:
         return Gate("events per variable", "passed", ratio, minimum, told)
     return Gate(
@@ -287,7 +289,9 @@ def expected_counts(table: ArrayLike, *, minimum: float = 5) -> Gate:
     )
 
 
-def parallel_odds(fit: HasParallelismTest | float, *, alpha: float = 0.05) -> Gate:
+def parallel_odds(
+    fit: HasParallelismTest | float, *, alpha: float = 0.05, terms: Sequence[str] | None = None
+) -> Gate:
     """Check that one odds ratio serves every cut of an ordered outcome.
 
     Parameters
@@ -295,14 +299,16 @@ def parallel_odds(fit: HasParallelismTest | float, *, alpha: float = 0.05) -> Ga
     fit : OrdinalFit or float
         Brant's test decides, the likelihood ratio test where Brant's cannot be computed; or a P
         value.
+    terms : sequence of str, optional
+        Covariates whose odds ratio must serve every cut; all by default.
     """
     name = "parallel odds"
     if isinstance(fit, (int, float)):
         p, how = float(as_p_values([fit])[0]), "test of parallel slopes"
     else:
-        test = fit.parallelism()
+        test = fit.parallelism(terms=terms)
         if test.value is None:
-            test = fit.parallelism("lr")
+            test = fit.parallelism("lr", terms=terms)
         if test.value is None:
             return Gate(name, "not-applicable", None, alpha, test.reason or "no test")
         p, how = test.value, test.method

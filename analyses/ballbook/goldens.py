@@ -800,8 +800,10 @@ ESTIMATORS: dict[str, dict[str, Callable[..., Numbers]]] = {
             ordinal.proportional_odds(y, pd.DataFrame(X)).odds_ratio(name)
         ),
         "ordinal_model": _ordinal_model,
-        "parallelism": lambda y, X, method: flat(
-            ordinal.proportional_odds(y, pd.DataFrame(X)).parallelism(method)
+        "parallelism": lambda y, X, method, terms=None: flat(
+            ordinal.proportional_odds(y, pd.DataFrame(X)).parallelism(
+                method, terms=terms and [terms]
+            )
         ),
     },
     "linear": {

@@ -133,7 +133,9 @@ class OrdinalFit:
             "proportional odds model, likelihood ratio test",
         )
 
-    def parallelism(self, method: Literal["brant", "lr"] = "brant") -> Estimate:
+    def parallelism(
+        self, method: Literal["brant", "lr"] = "brant", *, terms: Sequence[str] | None = None
+    ) -> Estimate:
         r"""Return the test that one :math:`\beta` serves every cut.
 
         * ``brant``: Wald test that the J - 1 logistic regressions of :math:`Y>j` share their
@@ -142,23 +144,38 @@ class OrdinalFit:
 
         Not estimable with two levels, or (Brant) when a cut is separated by the covariates.
 
+        Parameters
+        ----------
+        terms : sequence of str, optional
+            Covariates that are tested; all by default. The others keep one slope (``lr``) or are
+            left out of the contrast (``brant``).
+
+        Raises
+        ------
+        ValueError
+            If there is no such covariate.
+
         Notes
         -----
         R: ``car::poTest(polr(...))``; ``ordinal::nominal_test`` and ``clm(nominal = ~ x)``.
         """
         cuts, size = len(self.levels) - 1, self.design.shape[1]
         kind = "p-value"
+        unknown = [t for t in terms or () if t not in self.terms]
+        if unknown:
+            raise ValueError(f"no covariate {unknown[0]!r}; there are {', '.join(self.terms)}")
+        tested = [j for j, t in enumerate(self.terms) if terms is None or t in terms]
         if cuts < 2:
             return not_estimable(kind, "two levels have one cut: nothing to compare", n=self.n)
         if self.separated:
             return not_estimable(kind, "the covariates separate the levels", n=self.n)
         if method == "lr":
-            free = _Cumulative(self.outcome, self.design, len(self.levels), parallel=False)
+            free = _Cumulative(self.outcome, self.design, len(self.levels), free=tested)
             if not np.isfinite(free.log_likelihood):
                 return not_estimable(kind, "the model without parallel slopes has no fit", n=self.n)
             drop = max(0.0, 2 * (free.log_likelihood - self.log_likelihood))
             how = "likelihood ratio test against separate slopes at each cut"
-            return _test(drop, (cuts - 1) * size, self.n, how)
+            return _test(drop, (cuts - 1) * len(tested), self.n, how)
         if method != "brant":
             raise ValueError(f"method: expected brant or lr, got {method!r}")
         found = self._brant()
@@ -166,7 +183,8 @@ class OrdinalFit:
             return not_estimable(
                 kind, "a cut of the outcome is separated; use the likelihood ratio test", n=self.n
             )
-        contrast, covariance = found
+        rows = [k * size + j for k in range(cuts - 1) for j in tested]
+        contrast, covariance = found[0][rows], found[1][np.ix_(rows, rows)]
         statistic = float(contrast @ np.linalg.solve(covariance, contrast))
         return _test(statistic, len(contrast), self.n, "Brant's test of parallel slopes")
 
@@ -277,7 +295,10 @@ def proportional_odds(
 
 
 class _Cumulative:
-    """Newton's method for a cumulative logit model, slopes shared by the cuts or free."""
+    """Newton's method for a cumulative logit model, slopes shared by the cuts or (`free`) not.
+
+    Parameters are the thresholds, the shared slopes, and the free ones cut by cut.
+    """
 
     def __init__(
         self,
@@ -286,17 +307,24 @@ class _Cumulative:
         levels: int,
         *,
         offset: Floats | None = None,
-        parallel: bool = True,
+        free: Sequence[int] = (),
     ) -> None:
-        cuts, n, size = levels - 1, len(outcome), design.shape[1]
+        cuts, n = levels - 1, len(outcome)
         centre = design.mean(axis=0)
         scale = design.std(axis=0)
         unit = (design - centre) / scale
-        rows = np.zeros((cuts, n, cuts + size * (1 if parallel else cuts)))
-        for j in range(cuts):
+        shared = [c for c in range(design.shape[1]) if c not in free]
+        first = cuts + len(shared)
+        # Columns of the parameters, by cut, and the covariate that each belongs to.
+        order = [*shared, *free]
+        places = [
+            [*range(cuts, first), *range(first + j * len(free), first + (j + 1) * len(free))]
+            for j in range(cuts)
+        ]
+        rows = np.zeros((cuts, n, first + cuts * len(free)))
+        for j, place in enumerate(places):
             rows[j, :, j] = 1
-            first = cuts if parallel else cuts + j * size
-            rows[j, :, first : first + size] = -unit
+            rows[j][:, place] = -unit[:, order]
         self.outcome, self.cuts = outcome, cuts
         self.has_upper, self.has_lower = outcome < cuts, outcome > 0
         everyone = np.arange(n)
@@ -309,11 +337,9 @@ class _Cumulative:
         theta, self.log_likelihood, information = self._newton(theta)
         # Back from standardised covariates: alpha_j = theta_j + centre.beta.
         back = np.eye(rows.shape[2])
-        for j in range(cuts):
-            first = cuts if parallel else cuts + j * size
-            back[j, first : first + size] = centre / scale
-        for first in range(cuts, rows.shape[2], size) if size else ():
-            back[first : first + size, first : first + size] = np.diag(1 / scale)
+        for j, place in enumerate(places):
+            back[j, place] = (centre / scale)[order]
+            back[place, place] = (1 / scale)[order]
         self.theta = back @ theta
         forth = np.linalg.inv(back)
         self.information = forth.T @ information @ forth

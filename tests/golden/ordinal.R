@@ -19,8 +19,21 @@ record <- function(name, y, frame, brant = TRUE) {
               control = clm.control(gradTol = 1e-10, maxIter = 1000L))
   drop <- 2 * as.numeric(logLik(free) - logLik(m))
   case("parallelism", name, "ordinal::clm(nominal = ~ x)", c(input, method = "lr"), list(statistic = drop, df = (cuts - 1) * ncol(frame)), 1e-4)
+  several <- if (ncol(frame) > 1) names(frame) else character()
+  for (one in several) {
+    rest <- setdiff(names(frame), one)
+    free <- clm(as.formula(paste("y ~", paste(rest, collapse = "+"))), nominal = as.formula(paste("~", one)), data = data,
+                control = clm.control(gradTol = 1e-10, maxIter = 1000L))
+    case("parallelism", name, "ordinal::clm(nominal = ~ one covariate)", c(input, method = "lr", terms = one),
+         list(statistic = 2 * as.numeric(logLik(free) - logLik(m)), df = cuts - 1), 1e-4)
+  }
   if (brant) {
     t <- poTest(p)
+    for (one in several) {
+      j <- match(one, names(frame))
+      case("parallelism", name, "car::poTest (Brant), one covariate", c(input, method = "brant", terms = one),
+           list(statistic = unname(t$chisq.p[j]), df = t$df.p), 1e-3, "car fits its logistic regressions with glm's default tolerance")
+    }
     case("parallelism", name, "car::poTest (Brant)", c(input, method = "brant"), list(statistic = t$chisq, df = t$df), 1e-3,
          "car fits its logistic regressions with glm's default tolerance")
   }
