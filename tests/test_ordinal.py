@@ -13,6 +13,7 @@ from golden_cases import Flat, check, flat, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ballbook import gates
 from ballbook.logistic import logistic
 from ballbook.ordinal import proportional_odds
 
@@ -103,6 +104,31 @@ def test_brant_gives_way_where_a_cut_is_separated() -> None:
     brant, ratio = fit.parallelism(), fit.parallelism("lr")
     assert brant.value is None and "likelihood ratio" in (brant.reason or "")
     assert ratio.value is not None and 0 <= ratio.value <= 1
+
+
+def test_separate_slopes_with_crossing_cuts_are_no_model() -> None:
+    # Nobody of the first group is in the middle: free slopes would give it P(fast) + P(slow) = 2.
+    fit = proportional_odds(*rows([[4, 0, 4], [7, 6, 8]]))
+    ratio = fit.parallelism("lr")
+    assert ratio.value is None and "cross" in (ratio.reason or "")
+    assert gates.parallel_odds(fit, terms=["group"]).statistic == fit.parallelism().value
+
+
+def test_one_covariate_can_be_asked_alone() -> None:
+    rng = np.random.default_rng(3)
+    x = pd.DataFrame({"steady": rng.normal(size=400), "turning": np.repeat([0.0, 1.0], 200)})
+    latent = 0.8 * x["steady"] + rng.logistic(size=400) * np.where(x["turning"] == 1, 3, 1)
+    fit = proportional_odds(np.digitize(latent, [-1.0, 1.5]), x)
+    for method in ("brant", "lr"):
+        each = [fit.parallelism(method, terms=[t]) for t in x]  # type: ignore[arg-type]
+        whole = fit.parallelism(method)  # type: ignore[arg-type]
+        assert [e.df for e in each] == [1, 1] and whole.df == 2
+        assert (each[1].value or 1) < 1e-4 < (each[0].value or 0)
+        assert max(e.statistic or 0 for e in each) <= (whole.statistic or 0) + 1e-8
+        both = fit.parallelism(method, terms=["turning", "steady"])  # type: ignore[arg-type]
+        assert both.statistic == pytest.approx(whole.statistic)
+    with pytest.raises(ValueError, match="no covariate 'age'"):
+        fit.parallelism(terms=["age"])
 
 
 def test_the_order_of_levels_is_the_callers() -> None:

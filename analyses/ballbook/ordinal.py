@@ -142,7 +142,8 @@ class OrdinalFit:
           slopes, with the covariance between them (Brant, Biometrics 1990;46:1171).
         * ``lr``: likelihood ratio against the model with :math:`\beta_j` free at each cut.
 
-        Not estimable with two levels, or (Brant) when a cut is separated by the covariates.
+        Not estimable with two levels, (Brant) when a cut is separated by the covariates, or (LR)
+        when the free model gives some patient a negative probability of a class.
 
         Parameters
         ----------
@@ -171,8 +172,9 @@ class OrdinalFit:
             return not_estimable(kind, "the covariates separate the levels", n=self.n)
         if method == "lr":
             free = _Cumulative(self.outcome, self.design, len(self.levels), free=tested)
-            if not np.isfinite(free.log_likelihood):
-                return not_estimable(kind, "the model without parallel slopes has no fit", n=self.n)
+            if not np.isfinite(free.log_likelihood) or free.crossed:
+                why = "with separate slopes the cuts cross: that model has no valid fit"
+                return not_estimable(kind, why, n=self.n)
             drop = max(0.0, 2 * (free.log_likelihood - self.log_likelihood))
             how = "likelihood ratio test against separate slopes at each cut"
             return _test(drop, (cuts - 1) * len(tested), self.n, how)
@@ -335,6 +337,8 @@ class _Cumulative:
         theta = np.zeros(rows.shape[2])
         theta[:cuts] = special.logit(shares) + self.offset.mean()
         theta, self.log_likelihood, information = self._newton(theta)
+        # With free slopes a class that nobody has could get a negative probability.
+        self.crossed = bool((np.diff(rows @ theta, axis=0) <= 0).any())
         # Back from standardised covariates: alpha_j = theta_j + centre.beta.
         back = np.eye(rows.shape[2])
         for j, place in enumerate(places):
