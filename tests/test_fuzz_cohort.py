@@ -30,13 +30,18 @@ from hypothesis import strategies as st
 from ballbook import (
     beside,
     claims,
+    clearance,
     cohort,
+    datasets,
     disclosure,
     drug_response,
     ikzf1,
+    ikzf1plus,
+    infant,
     maturity,
     mrd,
     needs,
+    risk_groups,
     trees,
 )  # fmt: skip
 from ballbook.cli import main
@@ -57,7 +62,7 @@ HEADER = [
     "kmt2a_r", "ikzf1", "protocol", "maturity", "clearance", "efs_months", "efs_event",
     "efs_event_type", "os_months", "os_event", "os_after_switch_months", "os_after_switch_event",
     "os_after_switch_entry_months", "mrd_day29", "mrd_tp1_percent", "drug_dexamethasone",
-    "drug_vincristine",
+    "drug_vincristine", "pax5", "cdkn2a", "cdkn2b", "par1", "erg", "treatment", "cns",
 ]  # fmt: skip
 ENDPOINTS = ["EFS", "OS", "OS after switch", "os_after_switch", "efs", "CIR", "", "*", "?", "None"]
 
@@ -75,7 +80,7 @@ def good() -> Table:
         after = round(draw.uniform(0.5, 40), 1)
         rows.append(
             [
-                f"ID-{i:03d}", "FM"[i % 2], f"{draw.uniform(0.1, 60):.1f}",
+                f"ID-{i:03d}", "FM"[i % 2], f"{draw.uniform(0.1, 0.9 if kmt2a else 60):.1f}",
                 f"{draw.uniform(1, 400):.1f}", "B", "KMT2A-r" if kmt2a else "hyperdiploid",
                 ("AFF1", "MLLT1", "MLLT3")[i % 9 // 3] if kmt2a else "", str(int(kmt2a)),
                 ("del", "wt", "wt", "het")[i % 4], f"trial {i % 2}",
@@ -84,6 +89,10 @@ def good() -> Table:
                 f"{after}", str(int(i % 5 > 0)), f"{after / 3 if i % 7 == 0 else 0:.1f}",
                 ("0.002", "<0.0001", "negative", "0.03")[i // 3 % 4], f"{draw.uniform(0, 5):.3f}",
                 f"{draw.uniform(0.2, 1):.3f}", f"{draw.uniform(0.2, 1):.3f}",
+                ("wt", "del")[i // 5 % 2], ("wt", "hom", "wt", "wt")[i // 3 % 4],
+                ("wt", "wt", "")[i % 3], ("wt", "wt", "del")[i % 3], "wt",
+                ("myeloid", "lymphoid")[i // 12 % 2],
+                f"CNS{i % 3 + 1}",
             ]
         )  # fmt: skip
     return rows
@@ -195,7 +204,9 @@ def tiny_group(t: Table, d: st.DataObject) -> None:
         st.sampled_from(
             [("ikzf1", "del", "wt"), ("ikzf1", "wt", "del"), ("subtype", "KMT2A-r", "other"),
              ("fusion_partner", "AFF1", ""), ("mrd_day29", "0.1", "0"), ("protocol", "a", "b"),
-             ("lineage", "T", "B"), ("subtype", "BCR::ABL1", "other"), ("lineage", "B", "T")]
+             ("lineage", "T", "B"), ("subtype", "BCR::ABL1", "other"), ("lineage", "B", "T"),
+             ("treatment", "myeloid", "lymphoid"), ("treatment", "x", "myeloid"),
+             ("pax5", "del", "wt"), ("cns", "CNS3", "CNS1")]
         )
     )  # fmt: skip
     size = d.draw(st.integers(0, 2))
@@ -407,13 +418,110 @@ def drugs_compared(c: Cohort, values: dict[str, Any], least: int) -> list[Estima
     return [*by_maturity.values(), *by_class.values()]
 
 
+def clearance_modelled(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    assert c.mrd is not None
+    name, positive = mrd.at_timepoint(c.mrd, values["own_timepoint"], 1e-4)
+    seen = clearance.bounds(clearance.at(c.mrd, name))
+    of = clearance.covariates(c.patients)
+    seen = seen[seen.index.isin(of.index)]
+    rule = clearance.Rule(name, early="", cut=1e-4, slow_from=1e-3)
+    classed = clearance.classes(c.mrd, rule).reindex(of.index)
+    estimates = []
+    for term in ("age", "aff1"):
+        estimates += [
+            clearance.level_effect(seen, of[[term]], term, minimum=max(least, 3))[0],
+            clearance.class_effect(classed, of[[term]], term, minimum=max(least, 3)).estimate,
+            clearance.binary_effect(
+                positive.reindex(of.index), of[[term]], term, minimum=max(least, 3)
+            )[0],
+        ]
+    return estimates
+
+
+def infants_followed(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    found = infant.own_survival(c, values["own_endpoint"], (1.0, 2.0, 4.0), least)
+    return list(found.at.values())
+
+
+def infants_in_remission(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    assert c.mrd is not None
+    _, positive = mrd.at_timepoint(c.mrd, values["own_timepoint"], 1e-4)
+    printed = datasets.published("infant_mrd_dosing")
+    found = infant.own_remission(c, positive, printed, least)
+    return [found.total, *found.by_age.values(), found.trend, *found.against.values()]
+
+
+def infants_consolidated(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    assert c.mrd is not None
+    name, _ = mrd.at_timepoint(c.mrd, values["own_timepoint"])
+    rows = c.mrd[c.mrd["timepoint"] == name].set_index("patient_id")
+    levels = rows["level"].astype(float)
+    levels = levels.fillna(rows["category"].map({"negative": 0.0, "high": 1.0}))
+    found = infant.own_interaction(
+        c, levels, values["own_endpoint"], myeloid="myeloid", lymphoid="lymphoid",
+        high_from=5e-4, negative_below=1e-4, min_count=least,
+    )  # fmt: skip
+    return list(found.hazard_ratios.values())
+
+
+def with_partners(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    estimates = []
+    for id in ("d-alba", "aieop-bfm"):
+        definition = ikzf1plus.DEFINITIONS[id]
+        found = ikzf1plus.own_outcome(c, values["own_endpoint"], definition, least)
+        estimates += [*found.ratios.values(), found.test, found.share]
+    return estimates
+
+
+def losses_counted(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    """Count the patients who lost each gene, of those with a call."""
+    estimates = []
+    for gene in ("ikzf1", "pax5", "cdkn2a", "cdkn2b", "par1", "erg"):
+        known = c.patients.get(gene, pd.Series(dtype=object)).dropna()
+        assert set(known) <= {"del", "wt"}
+        if len(known):
+            counted = proportion(int((known == "del").sum()), len(known))
+            estimates.append(disclosure.withhold(counted, least))
+    return estimates
+
+
+def grouped_by_risk(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    there = c.mrd is not None and len(c.mrd)
+    name = mrd.at_timepoint(c.mrd)[0] if there and c.mrd is not None else ""
+    rows = risk_groups.timed(c, values["own_endpoint"], risk_groups.factors(c, timepoint=name))
+    rows = rows.assign(set="one")
+    for members in risk_groups.levels(rows).values():
+        for inside in members.values():
+            assert inside.sum() <= len(rows)
+    terms = risk_groups.usable_terms(rows, risk_groups.AFTER_INDUCTION, least)[:3]
+    used = rows.dropna(subset=terms)
+    if not terms or used["event"].sum() < 5 * len(terms):
+        return []
+    return [risk_groups.ratio(used, terms, term) for term in terms]
+
+
 PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
     "ikzf1-outcome": outcome_by_deletion,
     "maturity-age": score_against_age,
     "mrd-decision-tree": tree_applied,
     "drug-response": drugs_compared,
+    "mrd-clearance": clearance_modelled,
+    "ikzf1plus-outcome": with_partners,
+    "cna-landscape": losses_counted,
+    "infant-trials": infants_followed,
+    "infant-mrd-dosing": infants_in_remission,
+    "mrd-consolidation": infants_consolidated,
+    "risk-groups": grouped_by_risk,
     "lineage-switch-survival": after_the_switch,
 }
+# What a page's parameters are in the cohort that is broken.
+ENDPOINT = dict.fromkeys(
+    ("ikzf1-outcome", "ikzf1plus-outcome", "infant-trials", "mrd-consolidation", "risk-groups"),
+    "EFS",
+) | {"lineage-switch-survival": "OS after switch"}
+TIMEPOINT = ("mrd-decision-tree", "mrd-clearance", "infant-mrd-dosing", "mrd-consolidation")
+# Forty patients are few for these: some of what they estimate is refused, with the reason.
+SPARSE = ("mrd-clearance", "infant-mrd-dosing", "mrd-consolidation", "ikzf1plus-outcome")
 COUNTED: Counter[tuple[str, str]] = Counter()
 
 
@@ -467,10 +575,9 @@ def test_a_broken_cohort_is_refused_or_answered(tmp_path: Path, d: st.DataObject
         path = folder / "patients.csv"
     path.write_bytes(content)
     values: dict[str, Any] = {}
-    if slug in {"ikzf1-outcome", "lineage-switch-survival"}:
-        default = {"ikzf1-outcome": "EFS"}.get(slug, "OS after switch")
-        values["own_endpoint"] = d.draw(st.sampled_from([default] * 9 + ENDPOINTS))
-    if slug == "mrd-decision-tree":
+    if slug in ENDPOINT:
+        values["own_endpoint"] = d.draw(st.sampled_from([ENDPOINT[slug]] * 9 + ENDPOINTS))
+    if slug in TIMEPOINT:
         values["own_timepoint"] = d.draw(st.sampled_from(["", "", "", "day 29", "TP1", "*", "x"]))
     least = d.draw(st.sampled_from([0, 1, 2, 5]))
 
@@ -508,15 +615,14 @@ def test_the_cohort_that_is_broken_is_good(tmp_path: Path) -> None:
     with path.open("w", encoding="utf8", newline="") as f:
         csv.writer(f).writerows(good())
     for slug in PAGES:
-        values = {
-            "ikzf1-outcome": {"own_endpoint": "EFS"},
-            "mrd-decision-tree": {"own_timepoint": ""},
-            "lineage-switch-survival": {"own_endpoint": "OS after switch"},
-        }.get(slug, {})
+        values = {"own_endpoint": ENDPOINT[slug]} if slug in ENDPOINT else {}
+        values |= {"own_timepoint": ""} if slug in TIMEPOINT else {}
         report, found = checked(slug, path, values)
         assert found is not None, report
         estimates = PAGES[slug](found, values, 0)
-        assert estimates and all(e.value is not None for e in estimates), slug
+        told = sum(e.value is not None for e in estimates)
+        assert told == len(estimates) or (slug in SPARSE and told > len(estimates) / 3), slug
+        assert told, slug
 
 
 # ------------------------------------------------------------------------------- whole pages
