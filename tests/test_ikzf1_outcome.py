@@ -366,7 +366,8 @@ def test_the_page_equals_r(results: dict[str, Any], r: Any) -> None:
     assert found["target-logrank"]["value"] == pytest.approx(r["target"]["logrank_p"], rel=1e-6)
     hazards = {g["name"]: g["statistic"] for g in results["gates"] if "hazards" in g["name"]}
     expected = [r["target"][k] for k in ("zph_crude", "zph_adjusted_min", "zph_strata_min")]
-    assert list(hazards.values()) == pytest.approx(expected, rel=1e-5)
+    assert "relapse" in list(hazards)[-1]
+    assert list(hazards.values())[:3] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -599,6 +599,91 @@ def _one_ratio(
     return fit.hazard_ratio("ikzf1")
 
 
+def ph_positive(patients: pd.DataFrame) -> pd.Series:
+    """Return 1.0 with *BCR::ABL1*, 0.0 without, missing where it is not known.
+
+    ``bcr_abl1`` where it is given, else the ``subtype``.
+    """
+    found = pd.Series(np.nan, index=patients.index)
+    if "subtype" in patients:
+        known = patients["subtype"].notna()
+        found = (patients["subtype"] == "BCR::ABL1").astype(float).where(known)
+    if "bcr_abl1" in patients:
+        flag = pd.to_numeric(patients["bcr_abl1"], errors="coerce")
+        found = flag.astype(float).fillna(found)
+    return found.rename("ph")
+
+
+def with_covariates(cohort: Cohort, endpoint: str) -> pd.DataFrame:
+    """Return the patients with an endpoint and a known *IKZF1* status, and their covariates.
+
+    Returns
+    -------
+    DataFrame
+        As `Cohort.endpoint`, with ``deleted`` (0 or 1), ``age_years``, ``age_decades``, ``log_wbc``
+        (common logarithm) and ``ph``, missing where not known. No rows where the cohort lacks the
+        status or the endpoint.
+    """
+    given = set() if cohort.outcomes is None else set(cohort.outcomes["endpoint"])
+    if "ikzf1" not in cohort.patients or endpoint not in given:
+        columns = ["patient_id", "time_months", "event", "ikzf1"]
+        timed = pd.DataFrame(columns=columns).astype({"time_months": float, "event": int})
+    else:
+        timed = cohort.endpoint(endpoint)
+    timed = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
+    nothing = pd.Series(np.nan, index=timed.index)
+    age = timed.get("age_years", nothing).astype(float)
+    count = timed.get("wbc_10e9_per_l", nothing).astype(float)
+    return timed.assign(
+        deleted=(timed["ikzf1"] == "del").astype(float),
+        age_years=age,
+        age_decades=age / 10,
+        log_wbc=np.log10(count.where(count > 0)),
+        ph=ph_positive(timed),
+    )
+
+
+def day_of(timepoint: str) -> float:
+    """Return the day that a time point such as ``day 29`` names, 0 where it names none."""
+    found = re.search(r"\bday\s*(\d+)|\bd(\d+)\b", timepoint.lower())
+    return float(found[1] or found[2]) if found else 0.0
+
+
+# ----------------------------------------------------------------------- the surrogate
+
+
+def undiluted(ratio: Estimate, visible: float, deleted: float) -> Estimate:
+    r"""Return the hazard ratio of a deletion if a surrogate sees only some of the deletions.
+
+    Of all patients a fraction `deleted` has the deletion and a fraction `visible` shows it; nobody
+    shows it without having it. Then of those who show nothing a fraction
+    :math:`f=(d-v)/(1-v)` is deleted too. If the deletion multiplies the hazard by :math:`\theta`,
+    seen or not, the surrogate's ratio is at first :math:`HR=\theta/\{1+f(\theta-1)\}`, so
+
+    .. math:: \theta = HR\,\frac{1-f}{1-HR\,f}.
+
+    Later the deleted who show nothing have died more often, and the dilution fades.
+
+    Raises
+    ------
+    ValueError
+        If not 0 < visible <= deleted < 1.
+    """
+    if not 0 < visible <= deleted < 1:
+        raise ValueError(f"expected 0 < visible <= deleted < 1, got {visible:g} and {deleted:g}")
+    hidden = (deleted - visible) / (1 - visible)
+
+    def true(v: float | None) -> float | None:
+        return None if v is None or v * hidden >= 1 else v * (1 - hidden) / (1 - v * hidden)
+
+    if ratio.value is None or true(ratio.value) is None:
+        return not_estimable("hazard-ratio", ratio.reason or "no hazard ratio gives this dilution")
+    return Estimate(
+        "hazard-ratio", true(ratio.value), true(ratio.ci_low), true(ratio.ci_high), n=ratio.n,
+        method=f"freed of dilution, {100 * hidden:.0f}% deleted among those who show nothing",
+    )  # fmt: skip
+
+
 # ----------------------------------------------------------------------- the band in a karyotype
 
 _MONOSOMY = re.compile(r"(?:^|[,/\[\]\s])-7(?=[,/\[\]\s]|$)")

@@ -23,7 +23,8 @@ class Need:
     Parameters
     ----------
     any : tuple of str
-        Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``mrd.<time point>``,
+        Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``causes.<endpoint>`` (what
+        the events were), ``mrd.<time point>``,
         ``drug_response.<drug>``, ``plates.<drug>`` or ``expression``; ``*`` stands for any.
     why : str
         What it is for; or, where it is optional, what the page lacks without it.
@@ -88,8 +89,13 @@ def has(cohort: Cohort, name: str) -> bool:
         return cohort.expression is not None
     if table == "patients":
         return column in cohort.patients and bool(cohort.patients[column].notna().any())
+    outcomes = cohort.outcomes
+    caused = None
+    if outcomes is not None and "event_type" in outcomes:
+        caused = outcomes[outcomes["event_type"].notna() & (outcomes["event"] == 1)]
     frame, key = {
-        "outcomes": (cohort.outcomes, "endpoint"),
+        "outcomes": (outcomes, "endpoint"),
+        "causes": (caused, "endpoint"),
         "mrd": (cohort.mrd, "timepoint"),
         "drug_response": (cohort.drug_response, "drug"),
         "plates": (cohort.plates, "drug"),
@@ -160,6 +166,8 @@ def _words(name: str) -> str:
     if table == "outcomes":
         name = plain(column)
         return f"the endpoint {column} ({name}_months and {name}_event)"
+    if table == "causes":
+        return f"what each event of {column} was ({plain(column)}_event_type)"
     return "MRD (mrd_day29 ...)" if column == "*" else f"MRD at {column}"
 
 

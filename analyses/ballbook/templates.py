@@ -30,6 +30,7 @@ def columns(slug: str) -> dict[str, str]:
             wide = {
                 "patients": [column],
                 "outcomes": [f"{plain(column)}_months", f"{plain(column)}_event"],
+                "causes": [f"{plain(column)}_event_type"],
                 "mrd": ["mrd_day29"] if column == "*" else [f"mrd_{plain(column)}"],
                 "drug_response": DRUGS if column == "*" else [f"drug_{plain(column)}"],
             }.get(table, [])
@@ -124,7 +125,8 @@ def _column(name: str) -> tuple[Column | None, str]:
             dictionary("drug_response").find("value"),
             f"Normalised log AUC of {drug}; one column a drug, or a table drug_response.",
         )
-    endpoint, _, what = name.rpartition("_")
+    split = name.find("_event_type") if name.endswith("_event_type") else name.rfind("_")
+    endpoint, what = name[: max(split, 0)], name[split + 1 :]
     column = dictionary("outcomes").find({"months": "time_months"}.get(what, what))
     meaning = column.help if column else "Your own class: fast, intermediate or slow."
     return column, f"{endpoint.replace('_', ' ')}: {meaning}" if endpoint else meaning
