@@ -14,6 +14,7 @@ from golden_cases import check, flat, read
 from ballbook import bayes_tables, claims, datasets, infant
 from ballbook import sensitivity_bias as bias
 from ballbook.cohort import Cohort
+from ballbook.competing_risks import cumulative_incidence
 from ballbook.meta_analysis import Effect
 from ballbook.meta_regression import meta_regression
 from ballbook.results import Estimate
@@ -41,14 +42,24 @@ def pooled(endpoint: str, years: float) -> dict[str, Any]:
     return {**flat(mean), "q_p": fit.q.p_value}
 
 
-def pilot(years: float) -> dict[str, Any]:
+def pilot(years: float, endpoint: str = "DFS") -> dict[str, Any]:
     t = infant.trials().set_index(["trial", "endpoint", "years"])
-    arms = [t.loc[(name, "DFS", years)] for name in ("blina-pilot", "blina-controls")]
+    arms = [t.loc[(name, endpoint, years)] for name in ("blina-pilot", "blina-controls")]
     hr = infant.cumulative_hazard_ratio(*(Effect(a["g"], a["std_error"]) for a in arms))
     return {
         **flat(hr), "exact_p": infant.fewer_events_p(5, 30, 0.56),
         "needed": infant.selection_needed(5, 30, 0.56, 0.22),
     }  # fmt: skip
+
+
+def relapse(relapses: int, deaths: int, n: int) -> dict[str, Any]:
+    events = relapses + deaths
+    time = [*range(1, events + 1), *[60] * (n - events)]
+    cause = [1] * relapses + [2] * deaths + [0] * (n - events)
+    t = infant.trials()
+    rows = t[(t["role"] == "control") & (t["endpoint"] == "DFS")]
+    behind = [infant.effective_n(r.value, r.ci_low, r.ci_high) for r in rows.itertuples()]
+    return {**flat(cumulative_incidence(time, cause)[1].at(48)), "controls": max(behind)}
 
 
 def e_values(kind: str, value: float, low: float, high: float) -> dict[str, Any]:
@@ -81,6 +92,7 @@ ESTIMATORS = {
     "meta_regression": regressed,
     "pool": pooled,
     "hazard_ratio": pilot,
+    "incidence": relapse,
     "e_value": e_values,
     "common": common,
     "control": controlled,
@@ -92,6 +104,22 @@ ESTIMATORS = {
 @pytest.mark.parametrize("case", read("infant"))
 def test_agrees_with_r(case: dict[str, Any]) -> None:
     check(case, ESTIMATORS)
+
+
+def test_survival_is_bounded_by_what_is_printed_before_it() -> None:
+    t = infant.trials()
+    most = infant.ceilings(t, 5)
+    # Overall survival at 5 years, where event-free survival is printed later.
+    assert most["interfant06"] == pytest.approx(0.48)
+    assert most["interfant99"] == pytest.approx(0.432)
+    # Event-free survival at 3 years, below overall survival at 5.
+    assert most["mll10"] == pytest.approx(0.662)
+    assert most["p9407"] == pytest.approx(0.355)
+    assert most.drop("mll10").max() == pytest.approx(0.48)
+    # Parts of a trial, the pilot and its controls are no trials of their own.
+    assert not set(most.index) & {"interfant06-west", "blina-pilot", "blina-controls"}
+    # Read at the marked time, Interfant-06 prints nothing as early as 5 years.
+    assert math.isnan(infant.ceilings(infant.trials(os_as_efs=True), 5)["interfant06"])
 
 
 # ------------------------------------------------------------------------------- typed tables

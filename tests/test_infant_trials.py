@@ -71,6 +71,25 @@ def test_numbers_are_those_of_r(page: Path) -> None:
     assert ours["slope-os-5"]["p_value"] == pytest.approx(slope["p"], rel=1e-5)
 
 
+def test_the_pilot_is_compared_by_its_printed_intervals(page: Path) -> None:
+    _, ours, _ = read(page)
+    file = Path(__file__).parent / "golden" / "infant.json"
+    r = {c["data"]: c["expected"] for c in json.loads(file.read_text(encoding="utf8"))["cases"]}
+    for data, id in (
+        ("DFS at 2 years", "hr-dfs-2"),
+        ("OS at 2 years", "hr-os-2"),
+        ("OS at 4 years", "hr-os-4"),
+    ):
+        for key in ("value", "ci_low", "ci_high", "p_value"):
+            assert ours[id][key] == pytest.approx(r[f"blinatumomab pilot, {data}"][key], rel=1e-6)
+    relapse, incidence = ours["pilot-relapse-4"], r["blinatumomab pilot, incidence of relapse"]
+    for key in ("value", "ci_low", "ci_high"):
+        assert relapse[key] == pytest.approx(incidence[key], rel=1e-6)
+    # As the report of 2026 prints it.
+    assert [round(100 * relapse[k], 1) for k in ("value", "ci_low", "ci_high")] == [13.3, 4.1, 28.1]
+    assert ours["controls-effective-n"]["value"] == round(incidence["controls"])
+
+
 def test_no_pool_mixes_endpoints_or_times(page: Path) -> None:
     _, ours, _ = read(page)
     pools = [e for i, e in ours.items() if i.startswith("pool-")]
@@ -90,7 +109,16 @@ def test_verdicts_are_those_of_print(page: Path) -> None:
     assert {c for c, w in verdicts.items() if w == "misprint"} == slips
     assert {"stu-t1-efs-mll10", "stu-t1-os-mll03", "stu-t1-efs-blinapilot"} <= slips
     assert verdicts["stu-blina-improves"] == "consistent"
-    assert verdicts["stu-intro-efs"] == "differs"
+    assert verdicts["stu-text-efs50"] == "reproduced"
+    assert verdicts["ext-blina-cir4"] == "reproduced"
+    # Of other infants, another time or a mean that need not be the whole's: no contradiction.
+    for claim in ("stu-intro-efs", "stu-relapse-n", "stu-t1-n-tini1", "stu-t1-efs-interfant06"):
+        assert verdicts[claim] == "not-testable"
+    differ = {c for c, w in verdicts.items() if w == "differs"}
+    assert differ == {"stu-relapse-two-thirds", "stu-t1-west-difference"}
+    why = {v["claim"]: v["reason"] for v in results["verdicts"]}
+    assert "36.94" in why["stu-t1-efs-interfant06"]
+    assert "231" in why["stu-relapse-n"]
     assert verdicts["stu-t1-efs-mll03"] == "reproduced"
     assert verdicts["stu-t1-efs-p9407"] == "not-testable"
 

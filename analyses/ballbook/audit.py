@@ -66,8 +66,9 @@ class Finding:
         Whether the rule could only narrow the possibilities.
     recomputed : mapping
         Claim id to the number that the other claims give for it.
-    number, severity, reading, settles, slip : from the declaration
-        `slip` names the claims that other print identifies as the wrong ones.
+    number, severity, reading, settles, slip, unlike : from the declaration
+        `slip` names the claims that other print identifies as the wrong ones; `unlike` those whose
+        counterpart may be of other patients, another time or cut-off, so that it judges nothing.
     """
 
     rule: str
@@ -81,6 +82,7 @@ class Finding:
     reading: str = ""
     settles: str = ""
     slip: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
 
 Claims = Sequence[Claim]

@@ -24,7 +24,7 @@ from ballbook.results import Estimate, Verdict
 if TYPE_CHECKING:
     from ballbook.notebook import Page
 
-TOLD = ("number", "rule", "severity", "reading", "settles", "slip", "reference")
+TOLD = ("number", "rule", "severity", "reading", "settles", "slip", "reference", "unlike")
 
 
 class InvalidAudit(ValueError):
@@ -86,8 +86,9 @@ def one(check: Mapping[str, Any], known: Mapping[str, Claim]) -> Finding:
     """Return the finding of one declared comparison."""
     arguments = {k: resolve(v, known) for k, v in check.items() if k not in TOLD}
     finding = RULES[check["rule"]](**arguments)
-    # A paper's own number is not judged by those who quote it.
-    judged = {i: e for i, e in finding.recomputed.items() if i not in check.get("reference", ())}
+    # A paper's own number is not judged by those who quote it, nor by a number of something else.
+    spared = {*check.get("reference", ()), *check.get("unlike", ())}
+    judged = {i: e for i, e in finding.recomputed.items() if i not in spared}
     silent: Severity = "open" if finding.undecided else "ok"
     severity: Severity = check["severity"] if finding.fired else silent
     return replace(
@@ -98,6 +99,7 @@ def one(check: Mapping[str, Any], known: Mapping[str, Claim]) -> Finding:
         reading=check.get("reading", ""),
         settles=check.get("settles", ""),
         slip=tuple(check.get("slip", ())) if finding.fired else (),
+        unlike=tuple(check.get("unlike", ())) if finding.fired else (),
     )
 
 
@@ -258,6 +260,11 @@ def judge(page: Page, claim: Claim, findings: Sequence[Finding]) -> Verdict:
             + "; none gives this number by itself"
             if beside
             else "Nothing else that is printed gives this number"
+        )
+        part += "".join(
+            f". {f.arithmetic[:1].upper()}{f.arithmetic[1:]}. {f.reading.rstrip('.')}"
+            for f in wrong
+            if claim.id in f.unlike
         )
         settles = next((f.settles for f in wrong if f.settles), "the case list of the source")
         return page.not_testable(claim.id, part, needs=claim.needs or settles)

@@ -157,6 +157,24 @@ def trials(*, os_as_efs: bool = False, followed: float = 1.0) -> pd.DataFrame:
     return with_intervals(table, followed=followed)
 
 
+def ceilings(trials: pd.DataFrame, years: float) -> pd.Series:
+    """Return by trial the highest that event-free survival at `years` can be by what is printed.
+
+    Event-free survival never rises and never exceeds overall survival, so both, printed at that
+    time or before, are upper bounds. NaN for a trial that prints neither so early.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As `trials` returns; rows that were read ``in``.
+    years : float
+    """
+    rows = trials[trials["role"] == "in"]
+    early = rows[rows["endpoint"].isin(["EFS", "OS"]) & (rows["years"] <= years)]
+    lowest = early.groupby("trial")["value"].min()
+    return lowest.reindex(list(dict.fromkeys(rows["trial"]))).rename("ceiling")
+
+
 def pool(rows: pd.DataFrame) -> tuple[Estimate, Estimate, MetaAnalysis]:
     """Return pooled survival of one endpoint and time, what a new trial may find, and the fit.
 

@@ -1,6 +1,7 @@
 # Golden values for tests/test_infant.py. From the repository: Rscript tests/golden/infant.R
 source("tests/golden/golden.R")
 suppressMessages(library(metafor))
+suppressMessages(library(cmprsk))
 
 # -- meta-regression: BCG trials by latitude and year, diuretics by an invented covariate, and the
 # infant trials by calendar time
@@ -51,6 +52,22 @@ case("hazard_ratio", "blinatumomab pilot, DFS at 4 years", "exp(difference of lo
      list(value = exp(y), ci_low = exp(y - z * se), ci_high = exp(y + z * se), p_value = 2 * pnorm(-abs(y / se)),
           exact_p = binom.test(5, 30, 1 - .44, alternative = "less")$p.value,
           needed = uniroot(function(w) pbinom(5, 30, .56 + w * (.22 - .56)) - .05, c(0, 1), tol = 1e-14)$root))
+
+for (k in list(c("DFS", 2), c("OS", 2), c("OS", 4))) {
+  d <- trials[trials$endpoint == k[1] & trials$years == as.numeric(k[2]), ]
+  p <- d[d$role == "pilot", ]; q <- d[d$role == "control", ]
+  y <- p$g - q$g; se <- sqrt(p$se^2 + q$se^2)
+  case("hazard_ratio", paste("blinatumomab pilot,", k[1], "at", k[2], "years"), "exp(difference of log(-log) survival)",
+       list(years = as.numeric(k[2]), endpoint = k[1]),
+       list(value = exp(y), ci_low = exp(y - z * se), ci_high = exp(y + z * se), p_value = 2 * pnorm(-abs(y / se))))
+}
+# Four relapses, then a death, the other 25 followed; cmprsk's variance, log(-log) interval.
+i <- timepoints(cuminc(c(1:5, rep(60, 25)), c(1, 1, 1, 1, 2, rep(0, 25))), 48)
+f <- i$est[1, 1]; w <- sqrt(i$var[1, 1]) / (f * abs(log(f)))
+o <- trials[trials$role == "control" & trials$endpoint == "DFS", ]
+e <- (100 - o$survival_pct) / (o$survival_pct * (log(o$survival_pct / 100) * o$se)^2)
+case("incidence", "blinatumomab pilot, incidence of relapse", "cmprsk::cuminc", list(relapses = 4L, deaths = 1L, n = 30L),
+     list(value = f, ci_low = f^exp(z * w), ci_high = f^exp(-z * w), controls = max(e)))
 
 # -- E-values, as VanderWeele and Ding define them
 ev <- function(r) { r <- max(r, 1 / r); r + sqrt(r * (r - 1)) }
@@ -110,4 +127,4 @@ psi <- (y[1] - y[2]) - (y[3] - y[4]); se <- sqrt(sum(v))
 case("interaction", "four arms of Interfant-06", "delta method", list(survival = arms, n = n),
      list(value = exp(psi), ci_low = exp(psi - z * se), ci_high = exp(psi + z * se), p_value = 2 * pnorm(-abs(psi / se))))
 
-write_golden("infant", c("metafor"))
+write_golden("infant", c("metafor", "cmprsk"))
