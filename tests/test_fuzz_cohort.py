@@ -514,6 +514,8 @@ PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
     "risk-groups": grouped_by_risk,
     "lineage-switch-survival": after_the_switch,
 }
+# Pages whose own estimates are not made here: what the check accepts ends there.
+CHECKED_ONLY = sorted(set(needs.declared()) - set(PAGES))
 # What a page's parameters are in the cohort that is broken.
 ENDPOINT = dict.fromkeys(
     ("ikzf1-outcome", "ikzf1plus-outcome", "infant-trials", "mrd-consolidation", "risk-groups"),
@@ -554,9 +556,7 @@ def checked(slug: str, path: Path, values: dict[str, Any]) -> tuple[dict[str, An
 )
 @given(st.data())
 def test_a_broken_cohort_is_refused_or_answered(tmp_path: Path, d: st.DataObject) -> None:
-    slug = d.draw(
-        st.sampled_from([*sorted(PAGES) * 3, *sorted(set(needs.declared()) - set(PAGES))])
-    )
+    slug = d.draw(st.sampled_from([*sorted(PAGES) * 3, *CHECKED_ONLY]))
     names = d.draw(st.lists(st.sampled_from(sorted(BREAKS)), min_size=1, max_size=3, unique=True))
     names.sort(key=lambda name: (name in LAST, LAST.index(name) if name in LAST else 0, name))
     table, kinds = good(), [*names]
