@@ -40,6 +40,8 @@ SHAPE_GENES = (
 GENE_SPREAD, SHIFT = 0.8, 3.0
 # How far the genes of a subtype's set lie from where they lie in others.
 SUBTYPE_SHIFT = 1.0
+# By how much a coefficient of 1 raises the log of its gene where what it follows is 1.
+MODEL_SHIFT = 3.0
 
 
 class InvalidDummy(ValueError):
@@ -333,6 +335,8 @@ def expression(slug: str, n: int, seed: int) -> pd.DataFrame:
     draw = _Draw(slug, n, seed)
     if "subtypes" in spec:
         return _subtype_expression(draw, spec)
+    if "model" in spec:
+        return _model_expression(draw, spec)
     stages = datasets.load(spec["stages"])
     follows = draw.column(spec["follows"]).astype(float).to_numpy()
     genes: dict[str, float] = {}
@@ -363,6 +367,21 @@ def _subtype_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
         for sign, part in zip((1, -1), parts, strict=True):
             rows = np.array([place[g] for g in part], dtype=int)
             shift[np.ix_(rows, np.flatnonzero(of))] += sign * SUBTYPE_SHIFT
+    return _counts(shift, genes, draw.rng("expression"))
+
+
+def _model_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
+    """Return counts whose genes follow the coefficients of a model of BCR::ABL1 classes."""
+    from ballbook import datasets
+    from ballbook.ph_subtypes import INTERCEPT
+
+    beta = datasets.bcrabl1_models().coefficients[spec["model"]].drop(INTERCEPT)
+    stages = datasets.stages()
+    named = {g for parts in stages.sets.values() for part in parts for g in part} - set(beta.index)
+    others = [g for g in stages.background if g not in named and g not in beta.index]
+    genes = (*beta.index, *sorted(named), *others[: int(spec["others"])])
+    weight = np.concatenate([beta.to_numpy(), np.zeros(len(genes) - len(beta))])
+    shift = MODEL_SHIFT * np.outer(weight, draw.column(spec["follows"]).astype(float))
     return _counts(shift, genes, draw.rng("expression"))
 
 

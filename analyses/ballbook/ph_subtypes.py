@@ -19,22 +19,24 @@ the samples of one cohort, and its level, and so the class, means nothing. `read
 
 *Is a correlation due to the coefficients?* `shuffled_weights` hands the coefficients to the same
 genes in random order, `random_genes` gives them to genes drawn at random, and each asks how often
-the correlation with another score is then as large (Phipps and Smyth, Stat Appl Genet Mol Biol
+the correlation with another score is then as large (Phipson and Smyth, Stat Appl Genet Mol Biol
 2010;9:39): :math:`P=(1+\#\{|r^*|\ge|r|\})/(1+m)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from ballbook import gates
+from ballbook.cox import cox
 from ballbook.inputs import Floats, as_vector
-from ballbook.results import Estimate, not_estimable
+from ballbook.results import Estimate, Gate, not_estimable
 
 INTERCEPT = "(Intercept)"
 MULTILINEAGE, LYMPHOID, UNCLEAR = "multilineage", "lymphoid", "unclear"
@@ -288,3 +290,46 @@ def sub_indices(
     return pd.DataFrame(
         {n: 1 - probability(index(scaled_values, m, reference)) for n, m in models.items()}
     )
+
+
+# ------------------------------------------------------------------------------- a reader's cohort
+
+
+def bcr_abl1_positive(patients: pd.DataFrame) -> pd.Series:
+    """Return which patients have *BCR::ABL1*, by ``subtype`` or the flag ``bcr_abl1``."""
+    no = pd.Series(False, index=patients.index)
+    by_subtype = patients["subtype"] == "BCR::ABL1" if "subtype" in patients else no
+    flag = pd.to_numeric(patients["bcr_abl1"], errors="coerce") if "bcr_abl1" in patients else no
+    return by_subtype | (flag == 1)
+
+
+def outcome_by_class(
+    table: pd.DataFrame, multilineage: pd.Series, min_count: int = 0
+) -> tuple[Estimate, list[Gate]]:
+    """Return the hazard ratio of the multilineage class against the lymphoid, and its gates.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``time_months``, ``event`` and optionally ``entry_months``, one row a patient.
+    multilineage : Series of bool, aligned with `table`
+    min_count : int
+        Nothing is told where a class has fewer patients or events.
+    """
+    what = "hazard-ratio"
+    exposed = multilineage.astype(float).to_frame("multilineage").reset_index(drop=True)
+    counted = table["event"].astype(int).to_numpy()
+    least = max(min_count, 1)
+    for words, weight in (("patients", np.ones(len(counted))), ("events", counted)):
+        by_class = [weight[exposed["multilineage"] == c].sum() for c in (0.0, 1.0)]
+        if min(by_class) < least:
+            few = f"withheld: fewer than {least}" if least > 1 else "no"
+            return not_estimable(what, f"{few} {words} in a class"), []
+    entry = table["entry_months"].fillna(0.0) if "entry_months" in table else None
+    late = entry.to_numpy() if entry is not None and entry.gt(0).any() else None
+    fit = cox(table["time_months"].to_numpy(), counted, exposed, entry=late)
+    ratio = fit.hazard_ratio("multilineage")
+    found = [gates.events_per_variable(int(counted.sum()), 1)]
+    if ratio.value is not None:
+        found.append(gates.proportional_hazards(fit))
+    return ratio, [replace(g, name=f"Your cohort: {g.name[0].lower()}{g.name[1:]}") for g in found]
