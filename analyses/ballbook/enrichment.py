@@ -101,10 +101,11 @@ def permutation_enrichment(
         named = np.asarray(strata, dtype=object).astype(str)
         blocks = np.unique(named, return_inverse=True)[1].astype(np.int64)
     x, contrast, count = standardised(expression), _contrast(member), int(labels.max()) + 1
+    squares = x * x
     design = None if covariates is None else as_design(covariates, labels.size).to_numpy(float)
 
     def differences(y: Any) -> tuple[Floats, Floats]:
-        z = np.nan_to_num(score_z(x, null_model(y, count, design)))
+        z = np.nan_to_num(score_z(x, null_model(y, count, design), squares))
         return contrast @ z, contrast @ np.abs(z)
 
     observed = differences(labels)
