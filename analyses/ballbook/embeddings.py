@@ -7,15 +7,14 @@ map, disagrees least by the Kullback-Leibler divergence. *UMAP* (McInnes et al.,
 2018;3:861) does the like with a graph of the *n* nearest neighbours and the cross-entropy of its
 edges. Neither keeps distances between groups: see `ballbook.neighbourhoods` for what can be asked.
 
-Both are drawn by scanpy (Wolf et al., Genome Biol 2018;19:15), which hands t-SNE to scikit-learn
-and UMAP to umap-learn, on one thread: with several, sums are added in another order each time and
-the map changes. Even so coordinates are those of one machine and one version; no number of the book
-rests on them but what is averaged over seeds.
+scikit-learn draws t-SNE, and scanpy (Wolf et al., Genome Biol 2018;19:15) by umap-learn UMAP, on
+one thread: with several, sums are added in another order each time and the map changes. Even so
+coordinates are those of one machine and one version, and no claim is judged by them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,10 +32,14 @@ def principal_components(data: ArrayLike, n: int) -> Floats:
     """
     x = np.asarray(data, dtype=float)
     x = x - x.mean(axis=0)
-    u, s, v = np.linalg.svd(x, full_matrices=False)
-    n = min(n, len(s))
-    sign = np.sign(v[np.arange(n), np.abs(v[:n]).argmax(axis=1)])
-    return np.asarray(u[:, :n] * s[:n] * np.where(sign == 0, 1, sign))
+    # The smaller of the two cross products has the same roots, and samples are few.
+    wide = x.shape[1] > x.shape[0]
+    roots, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    keep = np.argsort(-roots, kind="stable")[: min(n, min(x.shape))]
+    scores = vectors[:, keep] * np.sqrt(roots[keep].clip(0)) if wide else x @ vectors[:, keep]
+    loadings = x.T @ vectors[:, keep] if wide else vectors[:, keep]
+    sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(len(keep))])
+    return np.asarray(scores * np.where(sign == 0, 1, sign))
 
 
 def standardised(data: ArrayLike) -> Floats:
@@ -65,7 +68,7 @@ def tsne(
     seed : int
     start : {"components", "random"}
         Started from the first two principal components the seed hardly matters; a random start
-        shows what else the same data may look like (scikit-learn, without scanpy).
+        shows what else the same data may look like.
 
     Raises
     ------
@@ -76,22 +79,15 @@ def tsne(
     if not 0 < perplexity < len(x):
         raise ValueError(f"perplexity: expected above 0 and below {len(x)}, got {perplexity:g}")
     rate = max(len(x) / EXAGGERATION / 4, 50.0)
-    if start == "random":
-        from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):
-            fit = TSNE(
-                perplexity=perplexity, early_exaggeration=EXAGGERATION, learning_rate=rate,
-                init="random", random_state=seed, n_jobs=1,
-            )  # fmt: skip
-            return np.asarray(fit.fit_transform(x), dtype=float)
-    return _drawn(
-        x, "X_tsne", lambda sc, a: sc.tl.tsne(
-            a, use_rep="X", perplexity=perplexity, early_exaggeration=EXAGGERATION,
-            learning_rate=rate, random_state=seed, n_jobs=1,
-        ),
-    )  # fmt: skip
+    with threadpool_limits(1):
+        fit = TSNE(
+            perplexity=perplexity, early_exaggeration=EXAGGERATION, learning_rate=rate,
+            init="random" if start == "random" else "pca", random_state=seed, n_jobs=1,
+        )  # fmt: skip
+        return np.asarray(fit.fit_transform(x), dtype=float)
 
 
 def umap(data: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> Floats:
@@ -106,14 +102,6 @@ def umap(data: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> Floats:
     if not 2 <= neighbours < len(x):
         raise ValueError(f"neighbours: expected 2 to {len(x) - 1}, got {neighbours}")
 
-    def draw(sc: Any, a: Any) -> None:
-        sc.pp.neighbors(a, n_neighbors=neighbours, use_rep="X", random_state=seed)
-        sc.tl.umap(a, random_state=seed)
-
-    return _drawn(x, "X_umap", draw)
-
-
-def _drawn(x: Any, key: str, draw: Any) -> Floats:
     import warnings
 
     import anndata
@@ -123,5 +111,6 @@ def _drawn(x: Any, key: str, draw: Any) -> Floats:
     samples = anndata.AnnData(x)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        draw(scanpy, samples)
-    return np.asarray(samples.obsm[key], dtype=float)
+        scanpy.pp.neighbors(samples, n_neighbors=neighbours, use_rep="X", random_state=seed)
+        scanpy.tl.umap(samples, random_state=seed)
+    return np.asarray(samples.obsm["X_umap"], dtype=float)

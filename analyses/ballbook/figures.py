@@ -328,14 +328,15 @@ def forest(
         tick.set_fontweight("bold" if kind in {"pooled", "heading"} else "normal")
     notes = rows["note"].fillna("") if "note" in rows else [""] * len(rows)
     texts = [
-        f"{value:.2f}" + ("" if np.isnan([low, high]).all() else f" ({low:.2f} to {high:.2f})")
+        _decimal(value)
+        + ("" if np.isnan([low, high]).all() else f" ({_decimal(low)} to {_decimal(high)})")
         for value, low, high in points
     ]
     widest = 5.6 * max(len(t) for t, kind in zip(texts, kinds, strict=True) if kind != "heading")
     for i, ((_, low, high), kind, note) in enumerate(zip(points, kinds, notes, strict=True)):
         if kind == "heading":
             continue
-        text = f"{low:.2f} to {high:.2f}" if kind == "prediction" else texts[i]
+        text = f"{_decimal(low)} to {_decimal(high)}" if kind == "prediction" else texts[i]
         ax.text(1.02, -i, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
         if note:
             # A distance in points, since the axes are narrow where labels are long.
@@ -353,6 +354,112 @@ def forest(
         label += f"\n\u2190 {favours[0]}\u2003\u2003{favours[1]} \u2192"
     ax.set_xlabel(label)
     return figure
+
+
+def dots(ax: Axes, xy: Any, *, colour: str, size: float = 3.0, alpha: float = 1.0) -> None:
+    """Draw many points as one path, which stays small, sharp and themed where markers do not.
+
+    Parameters
+    ----------
+    xy : array_like of float, points x 2
+    size : float
+        Diameter in points.
+    """
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    points = np.asarray(xy, dtype=float).reshape(-1, 2)
+    if not len(points):
+        return
+    # Strokes of next to no length whose round caps are the dots.
+    step = np.array([1e-6 * (np.ptp(points[:, 0]) or 1.0), 0.0])
+    path = Path(
+        np.stack([points, points + step], axis=1).reshape(-1, 2),
+        np.tile([Path.MOVETO, Path.LINETO], len(points)),
+    )
+    path.should_simplify = False
+    ax.add_patch(
+        PathPatch(
+            path, facecolor="none", edgecolor=colour, linewidth=size, capstyle="round", alpha=alpha,
+        )
+    )  # fmt: skip
+    ax.update_datalim(points)
+    ax.autoscale_view()
+
+
+def name_clouds(
+    ax: Axes, xy: Any, labels: Any, always: Mapping[str, str], *, most: int = 8, fewest: int = 5
+) -> list[str]:
+    """Write the names of groups beside their points, where there is room; return those written.
+
+    Places are found in the layout of the last drawing: call `Figure.draw_without_rendering` first,
+    when all else is drawn.
+
+    Parameters
+    ----------
+    xy : array_like of float, points x 2
+    labels : array_like of str
+    always : mapping
+        Groups that are named in any case, to the colour of their name.
+    most : int
+        Other groups named, the largest first, where they lie together and their name fits.
+    fewest : int
+        Smallest group named.
+    """
+    from matplotlib.transforms import Bbox
+
+    frame = ax.get_window_extent()
+    points = ax.transData.transform(np.asarray(xy, dtype=float))
+    words = np.asarray(labels).astype(str)
+    sizes = {str(w): int((words == w).sum()) for w in np.unique(words)}
+    others = sorted((w for w in sizes if w not in always), key=lambda w: (-sizes[w], w))
+    taken: list[Bbox] = []
+    named: list[str] = []
+    for word in [*always, *others]:
+        of = points[words == word]
+        if len(of) < fewest or (word not in always and len(named) >= most + len(always)):
+            continue
+        middle = np.median(of, axis=0)
+        spread = float(np.median(np.hypot(*(of - middle).T)))
+        if word not in always and spread > 0.12 * frame.width:
+            continue
+        text = ax.annotate(
+            word, (0, 0), xycoords="figure pixels", fontsize=9, ha="center", va="center",
+            color=always.get(word, C.muted), annotation_clip=False,
+            bbox={"facecolor": C.paper, "alpha": 0.7, "linewidth": 0, "pad": 0.8},
+        )  # fmt: skip
+        text.set_in_layout(False)
+        box = text.get_window_extent()
+        (left, low), (right, high) = np.quantile(of, [0.1, 0.9], axis=0)
+        beside, above = box.width / 2 + 5, box.height / 2 + 4
+        places = [
+            (middle[0], high + above), (middle[0], low - above),
+            (right + beside, middle[1]), (left - beside, middle[1]), tuple(middle),
+        ]  # fmt: skip
+        best, fewest_hidden, place = None, np.inf, places[0]
+        for x, y in places:
+            x = min(max(x, frame.x0 + box.width / 2 + 2), frame.x1 - box.width / 2 - 2)
+            y = min(max(y, frame.y0 + box.height / 2 + 2), frame.y1 - box.height / 2 - 2)
+            at = Bbox.from_bounds(x - box.width / 2, y - box.height / 2, box.width, box.height)
+            if any(at.overlaps(other) for other in taken):
+                continue
+            hidden = int(((points > [at.x0, at.y0]) & (points < [at.x1, at.y1])).all(axis=1).sum())
+            if hidden < fewest_hidden:
+                best, fewest_hidden, place = at, hidden, (x, y)
+        if best is None or (word not in always and fewest_hidden > 0.02 * len(points) + 1):
+            text.remove()
+            continue
+        # A place in the axes holds at every resolution.
+        text.xy = tuple(ax.transAxes.inverted().transform(place))
+        text.xycoords = ax.transAxes
+        taken.append(best)
+        named.append(word)
+    return named
+
+
+def _decimal(value: float) -> str:
+    """Return a number to two decimals, or to one digit where that would read as zero."""
+    return f"{value:.1g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 def schoenfeld(fit: CoxFit, labels: Mapping[str, str], *, unit: str = "months") -> Any:

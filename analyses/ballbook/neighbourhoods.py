@@ -13,9 +13,13 @@ no part. With :math:`n_B` samples of a class *B* among the *N* of all,
 The denominator is the exact mean of the numerator when labels outside *A* are permuted; the P value
 is the share of permutations that reach the observed sum, :math:`(1+\#)/(1+m)` (Phipson and Smyth,
 Stat Appl Genet Mol Biol 2010;9:39). Within strata (batches), labels are permuted within each, and
-the denominator is the mean of each stratum at the neighbours drawn from it. The interval resamples
-the focal samples: it says how far the ratio hangs on who was sampled of *A*, not of *B*.
-The idea is that of Schilling, J Am Stat Assoc 1986;81:799.
+the denominator is the mean of each stratum at the neighbours drawn from it. The interval is the
+percentile bootstrap over *A* and over the others, each sample counting as often as it was drawn:
+neighbours are taken, nearest first, until *k* are counted. The idea is that of Schilling, J Am Stat
+Assoc 1986;81:799, whose own statistic is the
+
+*cohesion* of a class: the share of *A* among the *k* nearest of **all** others, over
+:math:`(n_A-1)/(N-1)`, its mean under exchangeable labels.
 
 *Distance of centroids.* A class of few samples has a centroid far from its mean by chance. The
 squared distance less what this adds is unbiased,
@@ -27,7 +31,8 @@ with covariances :math:`S`.
 
 *Silhouette.* With :math:`a_i` the mean distance of a sample to its own class and :math:`b_i` that
 to the nearest other class, :math:`s_i=(b_i-a_i)/\max(a_i,b_i)`; above 0 a sample lies nearer to its
-own kind (Rousseeuw, J Comput Appl Math 1987;20:53).
+own kind (Rousseeuw, J Comput Appl Math 1987;20:53). The interval is the percentile bootstrap within
+classes; copies of a sample drawn more than once are no neighbours of it.
 
 *Trustworthiness* of a map (Venna and Kaski, ICANN 2001, p. 485): 1 less what strangers among the
 *k* neighbours in the map weigh, each by how far down it ranks in the data,
@@ -118,8 +123,7 @@ def neighbour_enrichment(
     Returns
     -------
     Estimate
-        Kind ``risk-ratio``: observed over expected share of neighbours; ``n`` counts focal samples,
-        ``n_events`` those of the partner.
+        Kind ``risk-ratio``: observed over expected share of neighbours; ``n`` counts focal samples.
 
     Raises
     ------
@@ -134,34 +138,130 @@ def neighbour_enrichment(
     of = y[rest] == partner
     if len(a) < 2 or not of.any():
         few = f"{len(a)} samples of {focal}, {int(of.sum())} of {partner}"
-        return not_estimable("risk-ratio", few, n=len(a), n_events=int(of.sum()))
+        return not_estimable("risk-ratio", few, n=len(a))
     _check_k(k, len(rest))
-    near, _ = nearest(x[rest], k, x[a])
-    batch = np.zeros(len(rest), int)
-    if strata is not None:
-        batch = np.unique(as_labels(strata, "strata", len(x)).astype(str), return_inverse=True)[1]
-        batch = batch[rest]
-    usual = (np.bincount(batch, of) / np.bincount(batch).clip(1))[batch]
-    seen, expected = of[near].mean(axis=1), usual[near].mean(axis=1)
+    order, _ = nearest(x[rest], min(3 * k + 10, len(rest)), x[a])
+    batch = _codes(strata, len(x))[rest]
+    every = np.ones(len(rest))
+
+    def share(drawn: Floats, of: Any) -> tuple[Floats, Floats]:
+        usual = _usual(of, batch, drawn)
+        return _counted(order, drawn, k, np.stack([of, usual]))
+
+    seen, expected = share(every, of)
     if not expected.sum():
         return not_estimable("risk-ratio", "no partner in the batches of the neighbours", n=len(a))
     rng = np.random.default_rng(seed)
-    weight = np.bincount(near.ravel(), minlength=len(rest))
+    weight = np.bincount(order[:, :k].ravel(), minlength=len(rest))
     reached = sum(weight @ _shuffled(of, batch, rng) >= weight @ of for _ in range(permutations))
-    drawn = rng.integers(len(a), size=(resamples, len(a)))
-    over = expected[drawn].sum(axis=1)
-    ratios = seen[drawn].sum(axis=1)[over > 0] / over[over > 0]
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    ratios = []
+    for _ in range(resamples):
+        who = _drawn(len(a), rng)
+        top, bottom = (who @ part for part in share(_drawn(len(rest), rng), of))
+        if bottom > 0:
+            ratios.append(top / bottom)
+    low, high = np.quantile(ratios, [0.025, 0.975]) if ratios else (None, None)
     return Estimate(
-        "risk-ratio", float(seen.sum() / expected.sum()), float(low), float(high),
-        p_value=float((1 + reached) / (1 + permutations)), n=len(a), n_events=int(of.sum()),
+        "risk-ratio", float(seen.sum() / expected.sum()), low, high,
+        p_value=float((1 + reached) / (1 + permutations)), n=len(a),
         method=(
             f"share of {partner} among the {k} nearest neighbours outside {focal}, over its share "
             f"of all; one-sided permutation test ({permutations:,}"
             + ("" if strata is None else " within batches")
-            + "), percentile interval over focal samples"
+            + "), percentile bootstrap interval"
         ),
     )  # fmt: skip
+
+
+def cohesion(
+    data: ArrayLike,
+    labels: Any,
+    of: str,
+    *,
+    k: int = 10,
+    strata: Any = None,
+    permutations: int = 2000,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Return how many times more often than by chance a class lies next to itself.
+
+    Parameters and result are those of `neighbour_enrichment`.
+
+    Raises
+    ------
+    ValueError
+        If there are not more samples than `k`.
+    """
+    x = _table(data, "data")
+    y = as_labels(labels, "labels", len(x)).astype(str)
+    own = y == of
+    a = np.flatnonzero(own)
+    if len(a) < 2 or own.all():
+        return not_estimable("risk-ratio", f"{len(a)} samples of {of}", n=len(a))
+    _check_k(k, len(x) - 1)
+    order, _ = nearest(x, min(3 * k + 10, len(x) - 1))
+    batch = _codes(strata, len(x))
+    rng = np.random.default_rng(seed)
+
+    def expected(own: Any) -> Floats:
+        """Return for each focal sample the share of its class among the others, by batch."""
+        a = np.flatnonzero(own)
+        size, members = np.bincount(batch), np.bincount(batch, own)
+        same = batch[a][:, None] == batch[order[a, :k]]
+        there = batch[order[a, :k]]
+        # A sample leaves one fewer of its class and of all in its own batch.
+        return np.asarray(((members[there] - same) / (size[there] - same).clip(1)).mean(axis=1))
+
+    seen, usual = own[order[a, :k]].mean(axis=1), expected(own)
+    reached = 0
+    for _ in range(permutations):
+        other = _shuffled(own, batch, rng)
+        reached += int(other[order[other, :k]].sum() >= own[order[a, :k]].sum())
+    ratios = []
+    for _ in range(resamples):
+        drawn = np.zeros(len(x))
+        for part in (a, np.flatnonzero(~own)):
+            drawn[part] = _drawn(len(part), rng)
+        top = drawn[a] @ _counted(order[a], drawn, k, own[None])[0]
+        ratios.append(top / (drawn[a] @ usual))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Estimate(
+        "risk-ratio", float(seen.sum() / usual.sum()), float(low), float(high),
+        p_value=float((1 + reached) / (1 + permutations)), n=len(a),
+        method=(
+            f"share of {of} among the {k} nearest neighbours of its samples, over its share of the "
+            f"others; one-sided permutation test ({permutations:,}"
+            + ("" if strata is None else " within batches")
+            + "), percentile bootstrap interval"
+        ),
+    )  # fmt: skip
+
+
+def _codes(strata: Any, n: int) -> Indices:
+    if strata is None:
+        return np.zeros(n, dtype=np.int64)
+    return np.unique(as_labels(strata, "strata", n).astype(str), return_inverse=True)[1]
+
+
+def _drawn(n: int, rng: np.random.Generator) -> Floats:
+    """Return how often each of `n` is drawn in `n` draws."""
+    return np.bincount(rng.integers(n, size=n), minlength=n).astype(float)
+
+
+def _usual(of: Any, batch: Indices, drawn: Floats) -> Floats:
+    """Return for each sample the share of `of` in its batch, samples counting as drawn."""
+    size = np.bincount(batch, drawn)
+    members = np.bincount(batch, drawn * of)
+    return np.asarray(np.divide(members, size, where=size > 0, out=np.zeros(len(size)))[batch])
+
+
+def _counted(order: Indices, drawn: Floats, k: int, of: Any) -> Any:
+    """Return the mean of each row of `of` over the `k` nearest, samples counting as drawn."""
+    upto = np.minimum(np.cumsum(drawn[order], axis=1), k)
+    taken = np.diff(upto, axis=1, prepend=0.0)
+    total = upto[:, -1].clip(1e-12)
+    return [(taken * row[order]).sum(axis=1) / total for row in np.asarray(of, dtype=float)]
 
 
 def _shuffled(of: NDArray[np.bool_], batch: Indices, rng: np.random.Generator) -> Any:
@@ -269,15 +369,17 @@ def _nearest_centroid(
 def class_silhouette(
     data: ArrayLike, labels: Any, of: str, *, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """Return the mean silhouette of one class, with a percentile interval over its samples.
+    """Return the mean silhouette of one class, with a bootstrap interval.
 
     Parameters
     ----------
     data : array_like of float, samples x variables
     labels : array_like
-        At least two classes; of a class of one sample the silhouette is 0.
+        At least two classes.
     of : str
-        The class.
+        The class, of at least two samples.
+    resamples : int
+        Draws within each class; 0 for no interval.
 
     Returns
     -------
@@ -285,20 +387,34 @@ def class_silhouette(
         Kind ``difference``: -1 to 1, above 0 where samples lie nearer to their own class than to
         the nearest other.
     """
-    from sklearn.metrics import silhouette_samples
-
     x = _table(data, "data")
     y = as_labels(labels, "labels", len(x)).astype(str)
-    own = y == of
-    if own.sum() < 2 or own.all():
-        return not_estimable("difference", f"{int(own.sum())} samples of {of}", n=int(own.sum()))
-    values = silhouette_samples(x, y)[own]
+    own = np.flatnonzero(y == of)
+    if len(own) < 2 or len(own) == len(x):
+        return not_estimable("difference", f"{len(own)} samples of {of}", n=len(own))
     rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    distance = cdist(x[own], x)
+    every = np.ones((len(own), 1 + resamples))
+    nearest_other = np.full((len(own), 1 + resamples), np.inf)
+    for c in np.unique(y):
+        members = np.flatnonzero(y == c)
+        draws = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+        weight: Floats = np.vstack([np.ones(len(members)), draws]).T
+        if c == of:
+            every = weight
+            others = (len(own) - weight).clip(1e-12)
+            within = distance[:, own] @ weight / others
+        else:
+            nearest_other = np.minimum(nearest_other, distance[:, members] @ weight / len(members))
+    width = np.maximum(within, nearest_other)
+    gap = nearest_other - within
+    values = np.divide(gap, width, where=width > 0, out=np.zeros_like(gap))
+    means = (values * every).sum(axis=0) / len(own)
+    low, high = np.quantile(means[1:], [0.025, 0.975]) if resamples else (None, None)
     return Estimate(
-        "difference", float(values.mean()), float(low), float(high), n=len(values),
-        method="mean silhouette width, Euclidean; percentile interval over samples of the class",
+        "difference", float(means[0]), None if low is None else float(low),
+        None if high is None else float(high), n=len(own),
+        method="mean silhouette width, Euclidean; percentile bootstrap interval within classes",
     )  # fmt: skip
 
 

@@ -170,10 +170,14 @@ def format_estimate(e: Estimate) -> str:
     if e.value is None and e.ci_low is None and e.ci_high is None:
         return f"not estimable ({e.reason})" if e.reason else "not estimable"
     scale, unit = (100.0, "%") if e.kind in PERCENT_KINDS else (1.0, e.unit or "")
+    widest = max(abs(b) for b in (e.ci_low or 0.0, e.ci_high or 0.0))
 
     def show(v: float | None) -> str:
         if e.kind.endswith("-ratio") and v is not None and 0.01 <= v < 100:
             return f"{v:.2f}"
+        if v is not None and 0 < abs(v) < 1e-3 <= widest / 10:
+            # An exponent would promise more than the interval does.
+            return f"{v * scale:.3f}"
         return format_number(v if v is None else v * scale)
 
     if e.kind == "p-value":
