@@ -464,6 +464,8 @@ def own_interaction(
     endpoint: str,
     definition: Definition,
     min_count: int = 0,
+    *,
+    from_month: float = 0.0,
 ) -> dict[str, Estimate]:
     r"""Return the effect of *IKZF1*plus in patients with and without MRD, and their ratio.
 
@@ -474,6 +476,9 @@ def own_interaction(
     ----------
     positive : Series
         By patient id: MRD positive (1), negative (0) or missing.
+    from_month : float
+        When MRD was taken. Patients are at risk from here on; those whose time ends before are
+        left out.
 
     Returns
     -------
@@ -493,6 +498,10 @@ def own_interaction(
         plus=groups(timed, definition).map({PLUS: 1.0, ALONE: 0.0, WILD_TYPE: 0.0}),
         mrd=timed["patient_id"].map(positive).astype(float),
     ).dropna(subset=["plus", "mrd"])
+    if from_month > 0:
+        table = table[table["time_months"] > from_month]
+        entry = table["entry_months"].fillna(0.0) if "entry_months" in table else 0.0
+        table = table.assign(entry_months=np.maximum(entry, from_month))
     cells = table.groupby(["plus", "mrd"])["event"].agg(["size", "sum"])
     smallest = int(cells.to_numpy().min()) if len(cells) == 4 else 0
     if smallest < max(min_count, 1):
@@ -509,11 +518,13 @@ def own_interaction(
         return cox(table["time_months"], table["event"], x, entry=late)
 
     negative = fit(0.0)
-    return {
+    found = {
         "mrd-positive": fit(1.0).hazard_ratio("plus"),
         "mrd-negative": negative.hazard_ratio("plus"),
         "ratio": negative.hazard_ratio("both"),
     }
+    # Their events and those of all patients differ by the events of the few without MRD.
+    return {k: replace(e, n_events=None) if min_count > 0 else e for k, e in found.items()}
 
 
 def ratio_of_ratios(first: Sequence[float], second: Sequence[float]) -> Estimate:
