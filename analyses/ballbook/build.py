@@ -24,6 +24,7 @@ from ballbook import (
     catalog,
     chapters,
     claims,
+    dictionary_page,
     ledger,
     ledger_page,
     methods,
@@ -154,6 +155,8 @@ def generated(source: Path, extra: Path, frame: pd.DataFrame) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "findings.md").write_text(findings_board(), encoding="utf8")
     (source / "data.md").write_text(data_page(), encoding="utf8")
+    (source / "dictionary.md").write_text(dictionary_page.page(), encoding="utf8")
+    (extra / "dictionary.csv").write_text(dictionary_page.as_csv(), encoding="utf8")
     methods.write_parts(folder, extra)
     chapters.write_parts(folder, paths.build() / "runs")
     worked_example.write_parts(folder, extra)

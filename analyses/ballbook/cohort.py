@@ -1226,6 +1226,7 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
 
 _COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
 _NAMED = {"patients", "outcomes", "mrd", "drug_response", "plates"}
+TABLES_READ = frozenset({*_NAMED, "expression"})
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
@@ -1401,7 +1402,7 @@ def read_tables(path: str | Path, tables: Mapping[str, str] | None = None) -> Pa
     """
     reader = _Reader({"tables": tables or {}})
     found, _, _ = _tables(Path(path), reader)
-    unread = [name for name, kind in reader.parts.items() if kind not in {*_NAMED, "expression"}]
+    unread = [name for name, kind in reader.parts.items() if kind not in TABLES_READ]
     if "patients" not in found and (tables is not None or not unread):
         raise InvalidCohort(reader.problems)
     read = {kind: (t.header, t.rows) for kind, t in found.items()}
