@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from conftest import shared_folder
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from scipy.stats import chi2
 
-from ballbook import claims
+from ballbook import analyses, claims, paths
 from ballbook import risk_groups as risk
 from ballbook.cohort import Cohort, InvalidCohort, read_cohort
 from ballbook.parameters import InvalidParameters
@@ -333,6 +334,14 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     path.write_text("patient_id,age_years,wbc\na,12,10\nb,30,5\n")
     with pytest.raises(InvalidCohort, match="EFS"):
         run(SLUG, parameters={"cohort": str(path)}, out=tmp_path / "o")
+
+
+def test_the_primer_leads_from_a_report_to_every_page() -> None:
+    text = (paths.book() / "primer.md").read_text(encoding="utf8")
+    report = text.split("## A pathology report, line by line")[1]
+    linked = set(re.findall(r"\]\(([a-z0-9_]+/[a-z0-9-]+)\.ipynb\)", report))
+    pages = {f"{analyses.find(s).chapter}/{s}" for s in analyses.slugs()}
+    assert linked == pages
 
 
 # ----------------------------------------------------------------------------------- the methods
