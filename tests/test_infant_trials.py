@@ -132,7 +132,12 @@ def test_the_answer_names_the_limits(page: Path) -> None:
     failed = {g["name"] for g in results["gates"] if g["status"] == "failed"}
     assert "Randomised comparison of blinatumomab" in failed
     table = pd.read_csv(page / "tables" / "trials.csv")
-    assert table["registry"].dropna().str.match(r"(NCT|UMIN)\d+").all()
+    assert (
+        table["registry"]
+        .dropna()
+        .str.fullmatch(r"NCT\d{8}|UMIN\d{9}|EudraCT \d{4}-\d{6}-\d{2}")
+        .all()
+    )
     assert table.loc[table["registry"].notna(), "registry_source"].notna().all()
 
 
