@@ -151,7 +151,7 @@ def _name(column: Column, table: str) -> Raw:
     also = f"also {', '.join(column.synonyms)}" if column.synonyms else ""
     lines = (" · ".join(filter(None, notes)), also)
     told = "".join(f'<span class="bb-locator">{escape(line)}</span>' for line in lines if line)
-    id = escape(f"{table}.{column.name}")
+    id = escape(f"{table}.{column.name.strip('<>')}")
     return Raw(f'<span id="{id}"><code>{escape(column.name)}</code>{told}</span>')
 
 
@@ -184,7 +184,7 @@ def _words(column: Column) -> dict[str, list[str]]:
         of_ours = found.setdefault(ours, [])
         if word != ours.lower():
             of_ours.append(word)
-    return found
+    return {ours: words for ours, words in found.items() if words}
 
 
 def _pages(roles: Mapping[str, str], table: str = "") -> str:
