@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import optimize, stats
+from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from ballbook import claims, datasets, maturity, mrd
+from ballbook.genesets import GeneSet
 
 SLUG = "mrd-clearance"
 
@@ -162,6 +164,70 @@ def test_all_b_all_agrees_with_logistic_regression_of_statsmodels(
     fit = sm.Logit(y, sm.add_constant(X[keep])).fit(disp=0)
     assert found["n"] == int(keep.sum())
     assert found["value"] == pytest.approx(np.exp(fit.params["age"]), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_dfci_at_both_time_points_agrees_with_likelihoods_written_out_here(
+    open_run: tuple[dict[str, Any], Path],
+) -> None:
+    found = estimates(open_run[0])
+    dfci = datasets.load("dfci-gse181157")
+    p = dfci.patients[dfci.patients["lineage"] == "B"].reset_index(drop=True)
+    values = pd.read_csv(open_run[1] / "figures" / "classes.csv")
+    high = {t: p[f"mrd_{t.lower()}"].map({"low": 0.0, "high": 1.0}) for t in ("TP1", "TP2")}
+    two = (high["TP1"] == 1) & (high["TP2"] == 0)
+    slow, fast = high["TP1"].notna() & (high["TP2"] == 1), (high["TP1"] == 0)
+    code = np.select([slow, two, fast], [2.0, 1.0, 0.0], default=np.nan)
+    sizes = pd.read_csv(open_run[1] / "tables" / "class-sizes.csv").set_index(["rule", "patients"])
+    row = sizes.loc[("DFCI: TP1 and TP2, as printed", "all B-ALL")]
+    assert [row[k] for k in ("fast", "intermediate", "slow")] == [
+        int((code == k).sum()) for k in (0, 1, 2)
+    ]
+    means = values[values["panel"] == "DFCI, all B-ALL: age"].groupby("class")["value"].mean()
+    for k, name in enumerate(("fast", "intermediate", "slow")):
+        assert means[name] == pytest.approx(p.loc[code == k, "age_years"].mean(), abs=1e-9)
+    ages = [p.loc[code == k, "age_years"].dropna() for k in range(3)]
+    assert found["dfci-age-anova"]["value"] == pytest.approx(stats.f_oneway(*ages).pvalue, rel=1e-9)
+
+    # Maturity as other tests check it; here the models are fitted by other code.
+    stages = datasets.load("allcatchr-stages")
+    reference = maturity.StageReference(
+        {k: GeneSet(*genes) for k, genes in stages.sets.items()},
+        stages.background,
+        stages.cds_length,
+    )
+    assert dfci.expression is not None and dfci.expression_kind is not None
+    table = datasets.with_symbols(dfci.expression, stages)
+    score = maturity.maturity(table, dfci.expression_kind, reference, scaling="within-sample-7")
+    X = np.column_stack(
+        [
+            10 * p["patient_id"].map(score["maturity"]),
+            p["age_years"] / 10,
+            np.log10(p["wbc_10e9_per_l"]),
+            p["sex"] == "M",
+        ]
+    ).astype(float)
+    for name, y in (("tp1", high["TP1"]), ("tp2", high["TP2"])):
+        known = (y.notna() & np.isfinite(X).all(axis=1)).to_numpy()
+        A, b = np.column_stack([np.ones(known.sum()), X[known]]), y[known].to_numpy()
+
+        def loss(theta: np.ndarray, A: np.ndarray = A, b: np.ndarray = b) -> float:
+            eta = A @ theta
+            w = 1 / (2 + np.exp(eta) + np.exp(-eta))
+            penalty = np.linalg.slogdet(A.T @ (A * w[:, None]))[1] / 2
+            return -float((b * eta - np.logaddexp(0, eta)).sum() + penalty)
+
+        best = optimize.minimize(loss, np.zeros(5), method="BFGS", tol=1e-12)
+        for j, term in ((1, "maturity"), (2, "age"), (3, "white-cells"), (4, "male")):
+            id = f"dfci-maturity-{name}-adjusted" if j == 1 else f"dfci-{term}-{name}"
+            assert found[id]["n"] == known.sum()
+            assert found[id]["value"] == pytest.approx(np.exp(best.x[j]), rel=1e-3)
+    known = np.isfinite(code) & np.isfinite(X).all(axis=1)
+    ordered = pd.Series(pd.Categorical(code[known], ordered=True))
+    model = OrderedModel(ordered, X[known], distr="logit").fit(method="bfgs", disp=0, gtol=1e-8)
+    for j, term in ((0, "maturity-class-adjusted"), (1, "age-class"), (2, "white-cells-class")):
+        expected = np.exp(model.params.iloc[j])
+        assert found[f"dfci-{term}"]["value"] == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.slow
