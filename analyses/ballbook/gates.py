@@ -377,13 +377,10 @@ def multiplicity(p: ArrayLike, *, alpha: float = 0.05, method: str = "BH") -> Ga
     before = int((raw < alpha).sum())
     lost = before - int((adjusting(raw) < alpha).sum())
     if lost == 0:
+        still = f", and still {'does' if before == 1 else 'do'} after {told} adjustment"
+        count = f"{before} of {raw.size} P values {'lies' if before == 1 else 'lie'}"
         return Gate(
-            "multiplicity",
-            "passed",
-            0,
-            0,
-            f"{before} of {raw.size} P values lie below {alpha:g}, and still do after {told} "
-            "adjustment",
+            "multiplicity", "passed", 0, 0, f"{count} below {alpha:g}{still * (before > 0)}"
         )
     return Gate(
         "multiplicity",
