@@ -26,6 +26,9 @@ def test_intervals_and_p_values_equal_r(golden: Any) -> None:
 def test_a_ratio_that_is_not_the_middle_is_seen() -> None:
     assert not rebuilt.wald("9.20", "2.33", "33.70").agrees
     assert rebuilt.wald("9", "2.3", "34").agrees
+    assert rebuilt.wald("9.20", "2.33", "33.70").nearest < 8.88
+    # Middle of the bounds as printed 4.068, but 4.06 lies within their rounding.
+    assert rebuilt.wald("4.06", "1.05", "15.76").nearest == 4.06
 
 
 @pytest.mark.parametrize("printed", [("2", "3", "4"), ("2", "0", "4"), ("2", "1", "1.5")])

@@ -47,6 +47,8 @@ class Wald:
         Two-sided; `p_low` and `p_high` by the rounding of all three numbers.
     agrees : bool
         The printed ratio, as all that round to it, meets the range of the middle.
+    nearest : float
+        Middle that lies nearest to the printed ratio within the rounding of the bounds.
     """
 
     middle: float
@@ -57,6 +59,7 @@ class Wald:
     p_low: float
     p_high: float
     agrees: bool
+    nearest: float
 
 
 def half_unit(printed: str) -> float:
@@ -102,6 +105,7 @@ def wald(ratio: str, low: str, high: str) -> Wald:
         p_low=min(ps),
         p_high=max(ps),
         agrees=value - dv <= max(middles) and value + dv >= min(middles),
+        nearest=min(max(value, min(middles)), max(middles)),
     )
 
 

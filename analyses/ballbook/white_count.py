@@ -361,6 +361,39 @@ def profile(
     return pd.DataFrame(rows, columns=columns).sort_values("cutoff", ignore_index=True)
 
 
+def at_cutoff(table: pd.DataFrame, cutoff: float) -> dict[str, Estimate]:
+    """Return the ratios of relapse at one cut-off by three models, for open data.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `OwnRelapse`.
+
+    Returns
+    -------
+    dict
+        ``Fine-Gray``, ``Fine-Gray, adjusted`` and ``cause-specific``; those without a value are
+        left out, and all where one side of the cut-off has no patient.
+    """
+    high = table["wbc_10e9_per_l"] >= cutoff
+    cause = table["cause"].astype(int)
+    if _too_few(high, cause, 1):
+        return {}
+    x = high.astype(float).to_frame("high")
+    terms = _covariates(table, ("age_years", "cns"))
+    complete = terms.notna().all(axis=1)
+    both = pd.concat([x, terms], axis=1)[complete]
+    found = {
+        "Fine-Gray": _subdistribution(table["time"], cause, x, "high", None),
+        "cause-specific": _cause_specific(table["time"], cause, x, "high", None),
+    }
+    if terms.shape[1]:
+        found["Fine-Gray, adjusted"] = _subdistribution(
+            table["time"][complete], cause[complete], both, "high", None
+        )
+    return {k: e for k, e in found.items() if e.value is not None}
+
+
 def survival_ratio(
     cohort: Cohort, endpoint: str, cutoff: float, min_count: int = 0
 ) -> dict[str, Estimate]:
