@@ -147,7 +147,8 @@ def groups(calls: pd.DataFrame, definition: Definition) -> pd.Series:
     found = np.select(
         [deleted == 0, (deleted == 1) & (is_plus == 0), is_plus == 1], GROUPS, default=""
     )
-    return pd.Series(found, index=calls.index, name="group").replace("", np.nan)
+    named = pd.Series(found, index=calls.index, name="group", dtype=object)
+    return named.where(named != "")
 
 
 def bounds(calls: pd.DataFrame, definition: Definition) -> tuple[int, int, int]:
