@@ -240,6 +240,15 @@ def test_imputation_refuses_what_it_cannot_do() -> None:
         imputation.rubin([1, 2], [1, -1])
 
 
+def test_rubins_rules_by_hand() -> None:
+    p = imputation.rubin([1, 2, 4], [0.4, 0.5, 0.6])
+    assert (p.estimate, p.within) == pytest.approx((7 / 3, 0.5))
+    assert p.between == pytest.approx(7 / 3)
+    assert p.total == pytest.approx(0.5 + 4 / 3 * 7 / 3)
+    assert p.share_missing == pytest.approx((4 / 3 * 7 / 3) / p.total)
+    assert p.df == pytest.approx(2 / p.share_missing**2)
+
+
 def test_a_correlation_over_equal_imputations_is_that_of_one() -> None:
     e = imputation.pooled_correlation([0.4, 0.4, 0.4], 50)
     half = stats.t.isf(0.025, imputation.rubin([0.1, 0.1], [1, 1], df_complete=48).df)
