@@ -6,12 +6,13 @@ many were followed to that time. With everybody followed the variance of :math:`
 arm of *m* is :math:`(1-S)/(m S \ln^2 S)`, the smallest it can be: censoring before that time only
 adds to it. So over all splits
 
-.. math:: P_{\min} = 2\Phi\left(-\frac{|\ln HR|}{\min_k s_k}\right)
+.. math:: P_{\min} = 2\Phi\left(-\max_k\frac{|\ln HR|}{s_k}\right)
 
-is a bound below which no test of this difference *at this time* can come. (A log-rank test weighs
-the whole curve and is not bound by it, though both look at one hazard ratio.) A printed *P*, were
-it of this difference, tells in turn how much information there was: :math:`f=(z_P/z_{\min})^2` of
-what the best split with everybody followed would have held.
+is a bound below which no normal test of this difference *at this time* on this scale can come; the
+test of the plain difference, with variances :math:`S(1-S)/m`, is taken too, and the smaller of the
+two bounds counts. (A log-rank test weighs the whole curve and is not bound by it, though both look
+at one hazard ratio.) A printed *P*, were it of this difference, tells in turn how much information
+there was: :math:`f=(z_P/z_{\min})^2` of what the best split with everybody followed would hold.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Splits:
     ----------
     table : DataFrame
         One row a split: ``first`` and ``second`` (patients), ``std_error`` of the log hazard
-        ratio, ``hazard_ratio``, ``ci_low``, ``ci_high``, ``p_value`` and ``power``.
+        ratio, ``hazard_ratio``, ``ci_low``, ``ci_high``, ``p_value``, ``p_difference`` (of the
+        plain difference) and ``power``.
     smallest_p : Estimate
-        P of the split that could show most, everybody followed.
+        The smaller P of the split that could show most, everybody followed.
     hazard_ratio : Estimate
         With the interval of the split that could show most.
     power : Estimate
@@ -80,20 +82,23 @@ def splits(
         effect = log_hr_from_survival_at(first, second, n=(k, n - k))
         y, se = effect.value, effect.std_error
         events = k * (1 - first) + (n - k) * (1 - second)
+        plain = math.sqrt(first * (1 - first) / k + second * (1 - second) / (n - k))
         rows.append(
             {"first": k, "second": n - k, "std_error": se, "hazard_ratio": math.exp(y),
              "ci_low": math.exp(y - z * se), "ci_high": math.exp(y + z * se),
              "p_value": float(2 * norm.sf(abs(y) / se)), "events": events,
+             "p_difference": float(2 * norm.sf(abs(first - second) / plain)),
              "power": logrank_power(math.exp(y), events, allocation=k / n).value}
         )  # fmt: skip
     table = pd.DataFrame(rows)
     best = table.iloc[int(table["p_value"].to_numpy().argmin())]
+    least = float(table[["p_value", "p_difference"]].to_numpy().min())
     strongest = table.iloc[int(table["power"].to_numpy().argmax())]
     return Splits(
         table,
         Estimate(
-            "p-value", float(best["p_value"]), p_value=float(best["p_value"]), ci_level=None, n=n,
-            method="smallest P over all splits, everybody followed to that time",
+            "p-value", least, p_value=least, ci_level=None, n=n,
+            method="smallest P over all splits and two scales, everybody followed to that time",
         ),
         Estimate(
             "hazard-ratio", float(best["hazard_ratio"]), float(best["ci_low"]),
@@ -119,7 +124,9 @@ def information(printed_p: float, of: Splits) -> Estimate:
     p = as_number(printed_p, "printed_p")
     if not 0 < p < 1:
         raise ValueError(f"printed_p: expected a number strictly between 0 and 1, got {p:g}")
-    share = (norm.isf(p / 2) / norm.isf(of.table["p_value"].min() / 2)) ** 2
+    least = of.smallest_p.value
+    assert least is not None
+    share = (norm.isf(p / 2) / norm.isf(least / 2)) ** 2
     return Estimate(
         "proportion", float(share), ci_level=None, n=of.smallest_p.n,
         method="(z of the printed P / z of the smallest possible P)²",
