@@ -39,7 +39,7 @@ SHAPE_GENES = (
 # Natural-log spread of a gene between patients, and what one unit of the score shifts a stage by.
 GENE_SPREAD, SHIFT = 0.8, 3.0
 # How far the genes of a subtype's set lie from where they lie in others.
-SUBTYPE_SHIFT = 1.0
+SUBTYPE_SHIFT = 0.8
 # By how much a coefficient of 1 raises the log of its gene where what it follows is 1.
 MODEL_SHIFT = 3.0
 
@@ -354,20 +354,23 @@ def _subtype_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
     """Return counts in which the gene set of each patient's subtype stands out."""
     from ballbook import datasets
 
-    known = datasets.subtypes()
+    known, real = datasets.subtypes(), datasets.load(spec["levels"])
+    assert real.expression is not None
+    # Genes at their levels in real samples: a caller takes nothing else for a leukaemia.
+    level = np.log(datasets.with_symbols(real.expression, known) + 0.5).mean(axis=1)
     word = dict(zip(known.sets, map(datasets.subtype_word, known.sets), strict=True))
     follows = draw.column(spec["follows"]).to_numpy()
-    named = {g for parts in known.sets.values() for part in parts for g in part}
-    others = [g for g in known.background if g not in named][: int(spec["others"])]
-    genes = (*sorted(named), *others)
+    named = {g for parts in known.sets.values() for part in parts for g in part} & set(level.index)
+    others = [g for g in known.background if g in level.index and g not in named]
+    genes = (*sorted(named), *others[:: max(len(others) // int(spec["others"]), 1)])
     place = {gene: i for i, gene in enumerate(genes)}
     shift = np.zeros((len(genes), draw.n))
     for subtype, parts in known.sets.items():
         of = follows == word[subtype]
         for sign, part in zip((1, -1), parts, strict=True):
-            rows = np.array([place[g] for g in part], dtype=int)
+            rows = np.array([place[g] for g in part if g in place], dtype=int)
             shift[np.ix_(rows, np.flatnonzero(of))] += sign * SUBTYPE_SHIFT
-    return _counts(shift, genes, draw.rng("expression"))
+    return _counts(shift, genes, draw.rng("expression"), level[list(genes)].to_numpy())
 
 
 def _model_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
@@ -391,9 +394,14 @@ def shape_expression(slug: str, n: int, seed: int = 0) -> pd.DataFrame:
     return _counts(shift, SHAPE_GENES, _Draw(slug, n, seed).rng("expression"))
 
 
-def _counts(shift: np.ndarray, genes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
-    """Return Poisson counts of log-normal rates, each gene at its own level, shifted as told."""
-    usual = rng.normal(6, 1, (len(genes), 1))
+def _counts(
+    shift: np.ndarray, genes: tuple[str, ...], rng: np.random.Generator, level: Any = None
+) -> pd.DataFrame:
+    """Return Poisson counts of log-normal rates, each gene at its own level, shifted as told.
+
+    Levels are natural logarithms; drawn when not given.
+    """
+    usual = rng.normal(6, 1, (len(genes), 1)) if level is None else np.asarray(level)[:, None]
     rate = np.exp(usual + shift + rng.normal(0, GENE_SPREAD, shift.shape))
     counts = rng.poisson(rate.clip(0, 1e6))
     return pd.DataFrame(counts, index=pd.Index(genes, name="gene"), columns=_ids(shift.shape[1]))

@@ -76,7 +76,8 @@ class Caller:
         scores : DataFrame or array, samples x sets
         """
         near, distance = nearest(self.scores, self.k, np.asarray(scores, dtype=float))
-        return self._voted(near, distance, getattr(scores, "index", None))
+        index = scores.index if isinstance(scores, pd.DataFrame) else None
+        return self._voted(near, distance, index)
 
     def leave_one_out(self) -> pd.DataFrame:
         """Return the same for the training samples, each called by the others."""
