@@ -230,6 +230,7 @@ def test_at_timepoint_takes_the_fullest_and_names_those_there_are() -> None:
     assert name == "day 29" and positive["b"] == 1 and np.isnan(positive["a"])
     assert mrd.at_timepoint(levels, "day 8")[1].to_dict() == {"a": 1.0}
     assert mrd.at_timepoint(levels, "Day_8")[0] == "day 8"
+    assert mrd.at_timepoint(levels, " * ")[0] == mrd.at_timepoint(levels, " ")[0] == "day 29"
     with pytest.raises(ValueError, match="day 29, day 8"):
         mrd.at_timepoint(levels, "day 43")
     bare = mrd.at_timepoint(levels[["patient_id", "timepoint", "level"]])[1]

@@ -102,8 +102,8 @@ def at_timepoint(
         A cohort's MRD table: ``patient_id``, ``timepoint``, ``level``, and where known
         ``limit_of_detection`` and ``category``.
     timepoint : str
-        Case and separators do not matter (``Day29`` is ``day 29``). Empty takes the one with most
-        patients, of ties the first in the table.
+        Case and separators do not matter (``Day29`` is ``day 29``). Empty, or ``*``, takes the one
+        with most patients, of ties the first in the table.
     cut : float
         See `positivity`; classes are taken as they are.
 
@@ -116,7 +116,7 @@ def at_timepoint(
     there: dict[str, str] = {}
     for label in map(str, known.index):
         there.setdefault(plain(label), label)
-    wanted = plain(timepoint) or next(iter(there), "")
+    wanted = plain(timepoint.strip("* ")) or next(iter(there), "")
     if wanted not in there:
         raise ValueError(f"no MRD at {timepoint!r}; there is {', '.join(there.values()) or 'none'}")
     name = there[wanted]
