@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from conftest import shared_folder
 from scipy import stats
+from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from ballbook import claims, datasets, genesets
 from ballbook.ordinal import proportional_odds
@@ -80,6 +81,53 @@ def test_verdicts_and_what_they_rest_on(results: dict[str, Any], by_id: dict[str
     assert by_id["chance-significant"]["value"] > 0.8
     assert by_id["chance-significant"]["tier"] == "simulated"
     assert len(results["summary"].split()) <= 45 and len(results["certainty"].split()) <= 30
+
+
+@pytest.mark.slow
+def test_the_screen_agrees_with_the_ordinal_model_of_statsmodels(results: dict[str, Any]) -> None:
+    screen = pd.read_csv(results["out"] / "figures/volcano.csv").set_index("gene")
+    source = datasets.load("dfci-gse181157")
+    assert source.expression is not None
+    p = source.patients.set_index("patient_id").query("lineage == 'B'")
+    first, second = p["mrd_tp1"], p["mrd_tp2"]
+    y = pd.Series(np.nan, index=p.index)
+    y[(first == "low") & (second != "high")] = 0
+    y[(first == "high") & (second == "low")] = 1
+    y[second == "high"] = 2
+    y = y.dropna()
+    table = datasets.with_symbols(source.expression[y.index], datasets.load("allcatchr-stages"))
+    ordered = pd.Series(pd.Categorical(y, ordered=True))
+    for gene in [*screen.sort_values("p_value_crude").index[:3], screen.index[17]]:
+        x = table.loc[gene].to_numpy(float)
+        x = (x - x.mean()) / x.std()
+        fit = OrderedModel(ordered, x[:, None], distr="logit").fit(method="bfgs", disp=0)
+        assert screen.loc[gene, "odds_ratio_crude"] == pytest.approx(
+            np.exp(fit.params.iloc[0]), rel=1e-3
+        )
+        n = np.bincount(y.astype(int))
+        drop = 2 * (fit.llf - (n * np.log(n / n.sum())).sum())
+        assert screen.loc[gene, "p_value_crude"] == pytest.approx(stats.chi2.sf(drop, 1), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_traits_are_told_as_their_intervals_are(
+    results: dict[str, Any], by_id: dict[str, Any]
+) -> None:
+    verdicts = {v["claim"]: v["verdict"] for v in results["verdicts"]}
+    for trait in ("chromatin", "immune", "proliferation"):
+        e = by_id[f"dfci-within-{trait}"]
+        assert e["ci_level"] == pytest.approx(1 - 0.05 / 3)
+        expected = "consistent" if e["ci_low"] > 0 else "underpowered"
+        assert verdicts[f"har-signature-{trait}"] == expected
+    # Another seed, other shuffles: the bound nearest to 0 moves by far less than the interval.
+    near = by_id["dfci-within-proliferation"]
+    assert abs(near["ci_low"]) < 0.02 < near["ci_high"]
+    assert near["p_value"] == pytest.approx(0.041, abs=0.012)
+    spec = pd.read_csv(results["out"] / "figures/specification-curve.csv")
+    chosen = spec[spec["chosen"].astype(bool)].set_index("compared")["value"]
+    for who, key in (("all patients", "all"), ("within subtypes", "within")):
+        held = by_id[f"dfci-{key}-concordance"]["value"]
+        assert chosen[who] == pytest.approx(held, abs=1e-9)
 
 
 @pytest.mark.slow
