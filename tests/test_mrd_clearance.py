@@ -234,6 +234,12 @@ def test_dfci_at_both_time_points_agrees_with_likelihoods_written_out_here(
 def test_the_page_says_what_it_can_and_no_more(open_run: tuple[dict[str, Any], Path]) -> None:
     results, out = open_run
     verdicts = {v["claim"]: v["verdict"] for v in results["verdicts"]}
+    wanted = {c.id for c in claims.of_analysis(SLUG) if c.kind not in claims.WITHOUT_VERDICT}
+    assert set(verdicts) == wanted and len(results["verdicts"]) == len(wanted)
+    # Separate slopes are tested for the covariate that is told, and not where cuts would cross.
+    status = {g["name"]: g["status"] for g in results["gates"]}
+    assert status["Parallel odds, KMT2A-r, AFF1 v rest"] == "not-applicable"
+    assert status["Parallel odds, KMT2A-r, age, per 10 years"] == "passed"
     for claim in ("har-mrd-age-p", "har-mrd-aff1-p", "har-mrd-maturity-p", "har-mv-p-wbc"):
         assert verdicts[claim] == "underpowered"
     assert verdicts["har-mv-p-age-infant"] == verdicts["har-mv-p-mllt1"] == "not-testable"
