@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ballbook import datasets, needs
+from ballbook.cli import main
 from ballbook.cohort import Cohort, InvalidCohort, read_cohort
 
 PATIENTS = """#Patient\tSex\tAge\tOS status\tOS months\tDFS status\tDFS months\tMRD (%)
@@ -69,6 +71,15 @@ def test_a_small_study(tmp_path: Path) -> None:
     assert "1 patients have the time or the event of OS alone" in told
     assert "data_mutations.txt: not read" in told
     assert set(c.files) == {"data_clinical_patient.txt", "data_clinical_sample.txt", "data_cna.txt"}
+
+
+def test_known_names_are_notes_and_what_is_assumed_a_warning(tmp_path: Path) -> None:
+    args = ["check", "ikzf1-outcome", "--cohort", str(study(tmp_path)), "-p", "own_endpoint=OS"]
+    told = CliRunner().invoke(main, args).stdout.splitlines()
+    name = "MRD_DAY_29 is read as mrd_day_29_percent."
+    assert f"note: Known name: data_clinical_patient.txt: {name}" in told
+    assert not any("is read as mrd" in line for line in told if line.startswith("warning: "))
+    assert any("4 samples of 3 patients" in line for line in told if line.startswith("warning: "))
 
 
 def test_a_study_without_copy_number_or_patient_file(tmp_path: Path) -> None:

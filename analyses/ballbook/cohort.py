@@ -39,8 +39,9 @@ ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
 
 # Ids of invented patients start like this (see `ballbook.dummy`).
 DUMMY = "DUMMY-"
-# Notes of a cohort that say what a column map did start like this.
-OF_MAP = "Column map: "
+# Notes of a cohort that say under which names and units it was read start like one of these: by a
+# map of the reader's, or by the names that a kind of file is known to have.
+OF_MAP = ("Column map: ", "Known name: ")
 DAYS_PER_MONTH = 365.25 / 12
 DAYS_PER_YEAR = 365.25
 
@@ -315,7 +316,7 @@ class _Reader:
             f"{_plain_line(c)}: " + ", ".join(f"{_shown(a)} is {_shown(b)}" for a, b in v.items())
             for c, v in self.values.items()
         ]
-        return [f"{OF_MAP}{told}." for told in (*taken, *renamed, *scaled, *recoded)]
+        return [f"{OF_MAP[0]}{told}." for told in (*taken, *renamed, *scaled, *recoded)]
 
     def too_large(self, file: str, columns: int, rows: int) -> bool:
         """Note a table that is larger than a cohort of patients can be."""
@@ -480,7 +481,7 @@ class _Reader:
         for i, name in enumerate(table.header):
             if name in names and plain(name) not in self.columns:
                 table.header[i] = names[name]
-                self.notes.append(f"{path.name}: {name} is read as {names[name]}.")
+                self.notes.append(f"{OF_MAP[1]}{path.name}: {name} is read as {names[name]}.")
                 if name.upper() == "AGE_IN_DAYS":
                     self.units.setdefault("age_years", "days")
             elif plain(name) in self.columns:
@@ -1364,6 +1365,8 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         content = reader.content(path)
         sheets = {} if content is None else reader.sheets(path.name, content)
         tables = sheets
+    elif names := expression_files.samples(path):
+        tables, expression_file = {"patients": _unknown(names, path, reader)}, path
     elif table := reader.table(path):
         tables = {"patients": table}
     if "patients" not in tables and not reader.problems:
@@ -1481,6 +1484,12 @@ def _study(folder: Path, reader: _Reader) -> dict[str, _Table]:
     return tables
 
 
+def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
+    """Return patients of whom nothing but a sample in a matrix is known."""
+    reader.notes.append(f"{path.name}: nothing is known of its {len(names):,} samples but genes.")
+    return _Table(path.name, ["patient_id"], [[name] for name in names], [1] * len(names))
+
+
 def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a folder, its expression file and what its cohort.yml says."""
     tables: dict[str, _Table] = {}
@@ -1516,7 +1525,9 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     if len(expression) > 1:
         expected = f"one file expression, not also {expression[0].name}"
         reader.wrong(expression[1].name, expected, mend="keep one of the two in the folder")
-    if "patients" not in seen:
+    if "patients" not in seen and expression and (names := expression_files.samples(expression[0])):
+        tables["patients"] = _unknown(names, expression[0], reader)
+    elif "patients" not in seen:
         mend = "name the table with one row a patient patients.csv"
         reader.wrong(folder.name, "a file patients.csv, .tsv, .xlsx or .parquet", mend=mend)
     return tables, expression[0] if expression else None, about
