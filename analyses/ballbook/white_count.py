@@ -179,7 +179,11 @@ def own_relapse(
     found |= {"shr-doubling": _subdistribution(time, cause, log2, "doubling", late),
               "chr-doubling": _cause_specific(time, cause, log2, "doubling", late)}  # fmt: skip
     curves: dict[str, CumulativeIncidence] = {}
-    checked = [gates.competing_events(cause), gates.left_truncation(table["entry"])]
+    competing = gates.competing_events(cause)
+    if competing.status == "failed":
+        how = "others had another event first: Aalen-Johansen, Gray and Fine-Gray are reported"
+        competing = replace(competing, action=how)
+    checked = [competing, gates.left_truncation(table["entry"])]
     note = "" if deaths_known else "Deaths without relapse are not known and count as censored. "
     if reason is None:
         x = high.astype(float).rename("high").to_frame()
@@ -213,9 +217,9 @@ def own_relapse(
             )  # fmt: skip
             note += f"Adjusted for {' and '.join(WORDS[str(c)] for c in terms)}. "
             enough = gates.events_per_variable(relapses, 1 + terms.shape[1])
-            if enough.status == "failed":
-                enough = replace(enough, action="the adjusted ratio is likely to be exaggerated")
-            checked.append(enough)
+            few = "too few relapses for the adjusted model: its ratio is likely to be exaggerated"
+            many = "enough relapses for the adjusted model"
+            checked.append(replace(enough, action=few if enough.status == "failed" else many))
         fit = cause_specific_cox(time, cause, x, entry=late)
         if not fit.reasons:
             checked.append(gates.proportional_hazards(fit))
