@@ -11,7 +11,7 @@ import pytest
 
 from ballbook import needs
 from ballbook.cohort import Cohort, InvalidCohort, read_cohort
-from ballbook.expression_files import detected_kind
+from ballbook.expression_files import detected_kind, samples
 
 IDS = ["P1", "P2", "P3"]
 rng = np.random.default_rng(1)
@@ -106,3 +106,37 @@ def test_bytes_that_are_no_h5ad(tmp_path: Path) -> None:
     (tmp_path / "a.h5ad").write_bytes(b"nothing of the kind")
     with pytest.raises(InvalidCohort, match="an h5ad file"):
         read_cohort(tmp_path / "a.h5ad")
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "mine.tsv", "mine.csv.gz"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_matrix_alone_makes_patients_of_its_samples(
+    tmp_path: Path, name: str, in_folder: bool
+) -> None:
+    if in_folder:
+        name = f"expression.{name.partition('.')[2]}"
+    sep = "\t" if ".tsv" in name else ","
+    COUNTS.rename_axis("Gene").to_csv(tmp_path / name, sep=sep)
+    c = read_cohort(tmp_path if in_folder else tmp_path / name)
+    assert c.patients["patient_id"].tolist() == IDS
+    assert c.expression is not None and c.expression_kind == "counts"
+    np.testing.assert_array_equal(c.expression.to_numpy(), COUNTS.to_numpy())
+    assert any("nothing is known of its 3 samples" in note for note in c.notes)
+    assert needs.fit(c, "expression-map").accepted
+
+
+def test_a_table_of_patients_is_not_taken_for_a_matrix(tmp_path: Path) -> None:
+    table = pd.DataFrame({"patient_id": IDS, "age_years": [1.0, 2.0, 3.0]})
+    table.to_csv(tmp_path / "counts.csv")  # its first column has no name
+    assert samples(tmp_path / "counts.csv") is None
+    COUNTS.to_csv(tmp_path / "mine.csv")
+    assert samples(tmp_path / "mine.csv") is None, "nothing says that these are genes"
+    (tmp_path / "counts.csv.gz").write_bytes(b"no gzip")
+    assert samples(tmp_path / "counts.csv.gz") is None
+
+
+def test_a_matrix_that_names_a_sample_twice_is_refused(tmp_path: Path) -> None:
+    text = COUNTS.rename_axis("gene").to_csv().replace("P3", "P1", 1)
+    (tmp_path / "counts.csv").write_text(text, encoding="utf8")
+    with pytest.raises(InvalidCohort, match="each patient_id once"):
+        read_cohort(tmp_path / "counts.csv")

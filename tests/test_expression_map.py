@@ -163,7 +163,8 @@ def test_an_own_cohort_is_called_counted_and_set_beside(own: tuple[Path, Path]) 
     assert e["own-age"]["value"] == pytest.approx(np.exp(fit.params["age_years"]), rel=1e-3)
     table = pd.read_csv(out / "tables" / "own-calls.csv")
     counts = pd.to_numeric(table["n"], errors="coerce").dropna()
-    assert len(table) == 21 and (counts >= 5).all() and counts.sum() <= len(patients)
+    assert set(table["called"]) >= {"any other subtype", "unassigned"}
+    assert len(counts) and (counts >= 5).all() and counts.sum() <= len(patients)
     tiers = {v["claim"] for v in told["verdicts"] if v["tier"] == "simulated"}
     assert {"iac-ph-phlike-shared-gep", "iac-ph-phlike-shared-gep-age"} <= tiers
     html = (out / "report.html").read_text(encoding="utf8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterable, Set
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,6 +14,37 @@ FEWEST_GENES = 100
 LARGEST_LOG2 = 30.0
 # Normalised to a million, a sample adds up to it but for rounding and a few genes left out.
 MILLION_TOLERANCE = 0.02
+
+
+# What the column of genes is called.
+GENE_HEADERS = frozenset(
+    {"gene", "genes", "gene_id", "gene_name", "gene_symbol", "symbol", "geneid", "ensembl",
+     "ensembl_id", "ensembl_gene_id", "hgnc_symbol"}
+)  # fmt: skip
+LONGEST_HEADER = 1 << 24
+
+
+def samples(path: Path) -> list[str] | None:
+    """Return the samples named by the header of a matrix of genes by samples, or None.
+
+    A delimited file is taken for a matrix by the name of its first column, or where that has none
+    by its own.
+    """
+    endings = [e.lower() for e in path.suffixes]
+    if not endings or endings[-1] not in {".csv", ".tsv", ".gz"}:
+        return None
+    try:
+        with gzip.open(path) if endings[-1] == ".gz" else path.open("rb") as raw:
+            header = raw.readline(LONGEST_HEADER).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    sep = "\t" if ".tsv" in endings else ","
+    first, *names = [cell.strip().strip('"') for cell in header.rstrip("\r\n").split(sep)]
+    # A table of patients may have a nameless first column too: row numbers.
+    nameless = not first and path.name.lower().startswith(("expression", "counts", "tpm"))
+    if not (nameless or first.lower() in GENE_HEADERS) or "patient_id" in map(str.lower, names):
+        return None
+    return names or None
 
 
 def patients_in_rows(rows: Iterable[str], columns: Iterable[str], ids: Set[str]) -> bool:
