@@ -168,10 +168,29 @@ def test_needs_name_known_tables_columns_and_parameters() -> None:
                 table, _, column = name.partition(".")
                 assert "{" not in name, f"{slug}: {name} names no parameter"
                 assert table in {
-                    "patients", "outcomes", "mrd", "drug_response", "plates", "expression",
+                    "patients", "outcomes", "causes", "mrd", "drug_response", "plates",
+                    "expression",
                 }  # fmt: skip
                 assert table != "patients" or column in known, name
-                assert table != "outcomes" or column in endpoints | {"*"}, name
+                assert table not in {"outcomes", "causes"} or column in endpoints | {"*"}, name
+
+
+@pytest.mark.parametrize(
+    ("rows", "there"),
+    [
+        ("P1,3,1,relapse\nP2,4,1,\n", True),
+        ("P1,3,1,\nP2,4,0,none\n", False),
+        ("P1,3,0,\nP2,4,0,\n", True),
+        ("P1,,,\nP2,,,\n", False),
+    ],
+)
+def test_the_kind_of_an_event_is_missing_only_where_there_is_one(
+    tmp_path: Path, rows: str, there: bool
+) -> None:
+    header = "patient_id,efs_months,efs_event,efs_event_type\n"
+    cohort = read_cohort(write(tmp_path, header + rows))
+    assert needs.has(cohort, "causes.EFS") is there
+    assert not needs.has(cohort, "causes.OS")
 
 
 def test_a_column_without_a_value_is_not_there(tmp_path: Path) -> None:

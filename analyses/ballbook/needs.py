@@ -92,7 +92,10 @@ def has(cohort: Cohort, name: str) -> bool:
     outcomes = cohort.outcomes
     caused = None
     if outcomes is not None and "event_type" in outcomes:
-        caused = outcomes[outcomes["event_type"].notna() & (outcomes["event"] == 1)]
+        # Where nobody had an event there is none whose kind could be missing.
+        eventful = set(outcomes.loc[outcomes["event"] == 1, "endpoint"])
+        told = outcomes["event_type"].notna() & (outcomes["event"] == 1)
+        caused = outcomes[told | ~outcomes["endpoint"].isin(eventful)]
     frame, key = {
         "outcomes": (outcomes, "endpoint"),
         "causes": (caused, "endpoint"),
