@@ -8,15 +8,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import optimize, stats
 
-from ballbook import claims, datasets, ikzf1, needs, run
+from ballbook import claims, datasets, dummy, ikzf1, needs, run
 from ballbook.cohort import Cohort
+from ballbook.results import Estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 SLUG = "ikzf1-outcome"
@@ -313,6 +316,49 @@ def test_what_a_cohort_lacks_is_not_given() -> None:
         assert not found.curves and found.steps == [("patients in the file", 80)]
 
 
+# ------------------------------------------------------------------------------ covariates
+
+
+def test_what_is_known_of_patients_stands_beside_their_times() -> None:
+    mine = cohort(4, 4)
+    patients = mine.patients.assign(
+        subtype=["BCR::ABL1", "other", None, None, "other", "other", "other", None],
+        bcr_abl1=[None, None, 1, None, 1, 0, None, None],
+        wbc_10e9_per_l=[10, 100, 0, None, 1, 1, 1, 1],
+        age_years=[20, 5, None, 1, 1, 1, 1, 1],
+    )
+    found = ikzf1.with_covariates(Cohort("m", "M", "yours", patients, mine.outcomes), "EFS")
+    assert found["ph"].fillna(-1).tolist() == [1, 0, 1, -1, 1, 0, 0, -1]
+    assert found["log_wbc"].fillna(-9).tolist()[:4] == [1, 2, -9, -9]
+    assert found["age_decades"].tolist()[:2] == [2, 0.5]
+    assert found["deleted"].tolist() == [1.0] * 4 + [0.0] * 4
+    bare = ikzf1.with_covariates(mine, "OS")
+    assert bare.empty and {"deleted", "ph", "log_wbc", "age_decades"} <= set(bare)
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [("day 29", 29), ("Day29", 29), ("d33", 33), ("EOI", 0), ("TP1", 0), ("end of day 8", 8)],
+)
+def test_the_day_of_a_time_point_is_read_from_its_name(name: str, day: float) -> None:
+    assert ikzf1.day_of(name) == day
+
+
+def test_dilution_is_undone_and_only_dilution() -> None:
+    theta, visible, deleted = 4.0, 0.05, 0.2
+    hidden = (deleted - visible) / (1 - visible)
+    # The hazard of those who show nothing is a mixture of deleted and not deleted.
+    seen = theta / ((1 - hidden) + hidden * theta)
+    e = Estimate("hazard-ratio", seen, seen / 2, 50.0, n=100)
+    found = ikzf1.undiluted(e, visible, deleted)
+    assert found.value == pytest.approx(theta) and found.ci_high is None
+    assert ikzf1.undiluted(e, 0.2, 0.2).value == pytest.approx(seen)
+    assert ikzf1.undiluted(replace(e, value=1.0), visible, deleted).value == pytest.approx(1.0)
+    assert ikzf1.undiluted(replace(e, value=9.0), visible, deleted).value is None
+    with pytest.raises(ValueError, match="visible <= deleted"):
+        ikzf1.undiluted(e, 0.3, 0.2)
+
+
 # ------------------------------------------------------------------------------ the page
 
 
@@ -479,3 +525,172 @@ def test_a_parameter_out_of_range_is_refused_by_name(
     with pytest.raises(Exception, match=f"{name}: got .*, expected a"):
         run.run(SLUG, parameters=given, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------------------ full depth
+
+
+def aalen_johansen(time: Any, cause: Any, at: float) -> float:
+    """Return the incidence of cause 1 by `at`, patient by patient."""
+    event_free, incidence = 1.0, 0.0
+    for t in sorted(set(time[(cause > 0) & (time <= at)])):
+        at_risk, here = (time >= t).sum(), time == t
+        incidence += event_free * (here & (cause == 1)).sum() / at_risk
+        event_free *= 1 - (here & (cause > 0)).sum() / at_risk
+    return incidence
+
+
+def log_hazard_ratio(time: Any, event: Any, x: Any, entry: Any = 0.0) -> Any:
+    """Return Cox coefficients by maximising the likelihood; times without ties."""
+    order = np.flatnonzero(event)
+
+    def minus(beta: Any) -> float:
+        risk = np.exp(x @ beta)
+        return -sum(
+            x[i] @ beta - math.log(risk[(time >= time[i]) & (entry < time[i])].sum()) for i in order
+        )
+
+    return optimize.minimize(minus, np.zeros(x.shape[1]), method="BFGS").x
+
+
+@pytest.mark.slow
+def test_relapse_on_aall0232_is_counted_again(results: dict[str, Any]) -> None:
+    found = {e["id"]: e for e in results["estimates"]}
+    target = datasets.load("target-all-p2").endpoint("EFS")
+    mine = target[
+        (target["lineage"] == "B") & (target["protocol"] == "AALL0232")
+        & (target["karyotype_available"] == 1)
+    ]  # fmt: skip
+    relapse = mine["event_type"].isin(["relapse", "progression"])
+    cause = np.where(relapse, 1, np.where(mine["event"] == 1, 2, 0))
+    for id, value in (("target-cir-loss", 1), ("target-cir-intact", 0)):
+        keep = (mine["loss_7p"] == value).to_numpy()
+        by_hand = aalen_johansen(mine["time_months"].to_numpy()[keep], cause[keep], 60.0)
+        assert found[id]["value"] == pytest.approx(by_hand, rel=1e-9)
+    assert found["target-relapse-hr"]["n_events"] == int(relapse.sum())
+    other = found["target-other-hr"]["n_events"]
+    assert other + int(relapse.sum()) == int(mine["event"].sum())
+    ratio = found["target-ph-inside"]["value"] / found["target-ph-outside"]["value"]
+    assert found["target-ph-ratio"]["value"] == pytest.approx(ratio)
+    assert found["target-ph-outside"]["value"] == found["target-hr-ph-negative"]["value"]
+
+
+@pytest.mark.slow
+def test_small_studies_and_subgroups_by_hand(
+    results: dict[str, Any], arms: pd.DataFrame, reports: pd.DataFrame
+) -> None:
+    found = {e["id"]: e for e in results["estimates"]}
+    for endpoint in ("EFS", "DFS"):
+        table = main(arms, reports, endpoint)
+        y, s = table["log_hr"].to_numpy(float), table["std_error"].to_numpy(float)
+        slope, limit = np.polyfit(s, y, 1, w=1 / s)
+        name = endpoint.lower()
+        assert found[f"{name}-egger"]["value"] == pytest.approx(slope, rel=1e-8)
+        assert found[f"{name}-hr-limit"]["value"] == pytest.approx(math.exp(limit), rel=1e-8)
+        assert found[f"{name}-egger-power"]["value"] < 0.5
+        word = {"EFS": "event-free", "DFS": "disease-free"}[endpoint]
+        egger = [g for g in results["gates"] if "Egger" in g["name"] and word in g["name"]]
+        assert len(egger) == 1
+        gate = egger[0]
+        assert gate["status"] == ("passed" if gate["statistic"] >= 0.1 else "failed")
+        assert "little power" in gate["action"]
+    funnel = pd.read_csv(results["folder"] / "figures" / "funnel.csv")
+    assert (funnel["endpoint"] == "DFS").sum() == len(table)
+    split = table["ph"] == "positive"
+    parts = [ikzf1.pool(table[split]), ikzf1.pool(table[~split])]
+    gap = parts[0].log_pooled - parts[1].log_pooled
+    z = gap / math.hypot(*(p.log_std_error for p in parts))
+    p = 2 * stats.norm.sf(abs(z))
+    assert found["dfs-ph-difference"]["value"] == pytest.approx(p, rel=1e-8)
+
+
+@pytest.fixture(scope="module")
+def full(results: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A dummy cohort that has all that the page takes, its run, and its patients."""
+    folder = tmp_path_factory.mktemp("full")
+    dummy.write(SLUG, folder / "d", n=400, seed=3)
+    file = folder / "d" / "patients.csv"
+    table = pd.read_csv(file)
+    # No two times alike, so that the likelihood can be written down without ties.
+    table["efs_months"] = (table["efs_months"] + np.arange(len(table)) / 1e5).round(6)
+    table.to_csv(file, index=False)
+    out = run.run(SLUG, parameters={"cohort": str(folder / "d")}, out=folder / "run")
+    content = json.loads((out / "results.json").read_text(encoding="utf8"))
+    return {
+        "out": out, "table": table, "content": content,
+        "own": {e["id"]: e for e in content["estimates"] if e["id"].startswith("own-")},
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_own_adjusted_effects_maximise_the_likelihood(full: dict[str, Any]) -> None:
+    t, own = full["table"], full["own"]
+    x = pd.DataFrame(
+        {"deleted": t["ikzf1"] == "del", "age": t["age_years"] / 10,
+         "wbc": np.log10(t["wbc_10e9_per_l"]), "ph": t["bcr_abl1"]}
+    ).astype(float)  # fmt: skip
+    level = pd.to_numeric(t["mrd_day29"], errors="coerce").fillna(0.0)
+    positive = (level >= 1e-4).astype(float).where(t["mrd_day29"].notna())
+    day = 29 / (365.25 / 12)
+    for key, terms, entry in (
+        ("adjusted", x, 0.0),
+        ("adjusted-mrd", x.assign(mrd=positive), day),
+    ):
+        keep = (terms.notna().all(axis=1) & (t["efs_months"] > entry)).to_numpy()
+        time, event = t["efs_months"].to_numpy()[keep], t["efs_event"].to_numpy()[keep]
+        by_hand = log_hazard_ratio(time, event, terms.to_numpy()[keep], entry)
+        crude = log_hazard_ratio(time, event, terms[["deleted"]].to_numpy()[keep], entry)
+        assert own[f"own-{key}-hr"]["value"] == pytest.approx(math.exp(by_hand[0]), rel=6e-3)
+        assert own[f"own-{key}-crude-hr"]["value"] == pytest.approx(math.exp(crude[0]), rel=6e-3)
+        assert own[f"own-{key}-hr"]["n"] == keep.sum() and own[f"own-{key}-hr"]["n_events"] is None
+
+
+@pytest.mark.slow
+def test_own_subgroups_and_causes_by_hand(full: dict[str, Any]) -> None:
+    t, own = full["table"], full["own"]
+    deleted = (t["ikzf1"] == "del").to_numpy(float)[:, None]
+    time, event = t["efs_months"].to_numpy(), t["efs_event"].to_numpy()
+    logs = []
+    for key, keep in (("inside", t["age_years"] >= 18), ("outside", t["age_years"] < 18)):
+        k = keep.to_numpy()
+        logs.append(log_hazard_ratio(time[k], event[k], deleted[k])[0])
+        assert own[f"own-adult-{key}-hr"]["value"] == pytest.approx(math.exp(logs[-1]), rel=6e-3)
+    assert own["own-adult-ratio"]["value"] == pytest.approx(math.exp(logs[0] - logs[1]), rel=2e-2)
+    assert own["own-adult-detectable"]["value"] > 1
+    cause = np.where(event == 0, 0, np.where(t["efs_event_type"] == "relapse", 1, 2))
+    assert set(cause) == {0, 1, 2}
+    relapse = log_hazard_ratio(time, cause == 1, deleted)[0]
+    assert own["own-relapse-hr"]["value"] == pytest.approx(math.exp(relapse), rel=6e-3)
+    for key, value in (("deleted", 1.0), ("wild", 0.0)):
+        k, e = deleted[:, 0] == value, own[f"own-cir-{key}"]
+        told = e["value"]
+        counts = [((cause[k] == c) & (time[k] <= 60)).sum() for c in (1, 2)]
+        if min(counts) < 5:
+            assert told is None
+        else:
+            assert told == pytest.approx(aalen_johansen(time[k], cause[k], 60.0), rel=6e-3)
+    assert "method-check" in {v["verdict"] for v in full["content"]["verdicts"]}
+    methods = (full["out"] / "methods.txt").read_text(encoding="utf8")
+    assert "adjusted for age, white count, BCR::ABL1" in methods and "Gray" in methods
+
+
+@pytest.mark.slow
+def test_a_cohort_too_small_for_more_says_so_of_each_part(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    n = 70
+    table = pd.DataFrame(
+        {"patient_id": [f"p{i}" for i in range(n)], "ikzf1": ["del"] * 30 + ["wt"] * 40,
+         "efs_months": np.arange(n) % 37 + 1.5, "efs_event": (np.arange(n) % 3 == 0).astype(int),
+         "age_years": 5.0, "subtype": ["BCR::ABL1"] * 4 + ["other"] * (n - 4)}
+    )  # fmt: skip
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    out = run.run(SLUG, parameters={"cohort": str(tmp_path / "cohort.csv")}, out=tmp_path / "run")
+    content = json.loads((out / "results.json").read_text(encoding="utf8"))
+    own = {e["id"]: e for e in content["estimates"] if e["id"].startswith("own-")}
+    assert own["own-hr"]["value"] is not None
+    assert own["own-ph-ratio"]["value"] is None and "fewer than 5" in own["own-ph-ratio"]["reason"]
+    assert own["own-adult-inside-hr"]["reason"] == "nobody is known to be in the subgroup"
+    assert "event_type" in own["own-relapse-hr"]["reason"]
+    assert "own-adjusted-mrd-hr" not in own
+    assert not (out / "figures" / "cir-own.svg").exists()
