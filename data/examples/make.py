@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openpyxl
@@ -24,22 +25,13 @@ HEADER = [
     "Patient No.", "Sex", "Age at diagnosis (days)", "WBC (/µL)", "Trial", "IKZF1 (MLPA)",
     "EFS (days)", "EFS event", "MRD day 29 (%)", "Remarks",
 ]  # fmt: skip
-# Row of the sheet (the header is row 1) and column, and what somebody typed there.
-MISTAKES = {
-    (9, "WBC (/µL)"): "45.2OO",
-    (17, "Age at diagnosis (days)"): "4 y 10 m",
-    (28, "IKZF1 (MLPA)"): "dell",
-    (38, "EFS (days)"): -1157,
-    (54, "EFS event"): "yes?",
-    (61, "Patient No."): "DUMMY-0059",
-}
 
 
-def rows() -> list[list[object]]:
+def rows() -> list[list[Any]]:
     """Return the patients as an export without mistakes holds them, header first."""
     patients = dummy.patients("ikzf1-outcome", COLUMNS, N, SEED)
     rng = np.random.default_rng(SEED)
-    found: list[list[object]] = [list(HEADER)]
+    found: list[list[Any]] = [list(HEADER)]
     for p in patients.to_dict("records"):
         white, level = p["wbc_10e9_per_l"], float(rng.lognormal(-3, 2))
         found.append(
@@ -57,6 +49,23 @@ def rows() -> list[list[object]]:
             ]
         )
     return found
+
+
+def in_words(days: float) -> str:
+    """Return an age as somebody types it who has the years and months in mind."""
+    months = int(days / (365.25 / 12))
+    return f"{months // 12} y {months % 12} m"
+
+
+# Row of the sheet (the header is row 1) and column, and what somebody typed there.
+MISTAKES = {
+    (9, "WBC (/µL)"): "45.2OO",
+    (17, "Age at diagnosis (days)"): in_words(rows()[16][HEADER.index("Age at diagnosis (days)")]),
+    (28, "IKZF1 (MLPA)"): "dell",
+    (38, "EFS (days)"): -1157,
+    (54, "EFS event"): "yes?",
+    (61, "Patient No."): "DUMMY-0059",
+}
 
 
 def spoilt(clean: list[list[object]]) -> list[list[object]]:
