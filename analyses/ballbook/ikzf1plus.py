@@ -501,8 +501,8 @@ def own_interaction(
     ).dropna(subset=["plus", "mrd"])
     if from_month > 0:
         table = table[table["time_months"] > from_month]
-        entry = table["entry_months"].fillna(0.0) if "entry_months" in table else 0.0
-        table = table.assign(entry_months=np.maximum(entry, from_month))
+        before = table["entry_months"].fillna(0.0) if "entry_months" in table else 0.0
+        table = table.assign(entry_months=np.maximum(before, from_month))
     cells = table.groupby(["plus", "mrd"])["event"].agg(["size", "sum"])
     smallest = int(cells.to_numpy().min()) if len(cells) == 4 else 0
     if smallest < max(min_count, 1):
