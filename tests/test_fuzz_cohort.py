@@ -43,6 +43,7 @@ from ballbook import (
     needs,
     risk_groups,
     trees,
+    white_count,
 )  # fmt: skip
 from ballbook.cli import main
 from ballbook.cohort import Cohort
@@ -500,6 +501,16 @@ def grouped_by_risk(c: Cohort, values: dict[str, Any], least: int) -> list[Estim
     return [risk_groups.ratio(used, terms, term) for term in terms]
 
 
+def relapse_by_count(c: Cohort, values: dict[str, Any], least: int) -> list[Estimate]:
+    endpoint = values["own_endpoint"]
+    found = white_count.own_relapse(c, endpoint, 20, 12, least)
+    scan = white_count.profile(found.table, white_count.CUTOFFS, 20, least)
+    assert scan["cutoff"].is_unique and scan["chosen"].sum() <= 1
+    for curve in found.curves.values():
+        assert white_count.incidence_points(curve, least)["incidence"].is_monotonic_increasing
+    return [*found.estimates.values(), *white_count.survival_ratio(c, "OS", 20, least).values()]
+
+
 PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
     "ikzf1-outcome": outcome_by_deletion,
     "maturity-age": score_against_age,
@@ -508,6 +519,7 @@ PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
     "mrd-clearance": clearance_modelled,
     "ikzf1plus-outcome": with_partners,
     "cna-landscape": losses_counted,
+    "immunotherapy-risk": relapse_by_count,
     "infant-trials": infants_followed,
     "infant-mrd-dosing": infants_in_remission,
     "mrd-consolidation": infants_consolidated,
@@ -518,12 +530,25 @@ PAGES: dict[str, Callable[[Cohort, dict[str, Any], int], list[Estimate]]] = {
 CHECKED_ONLY = sorted(set(needs.declared()) - set(PAGES))
 # What a page's parameters are in the cohort that is broken.
 ENDPOINT = dict.fromkeys(
-    ("ikzf1-outcome", "ikzf1plus-outcome", "infant-trials", "mrd-consolidation", "risk-groups"),
+    (
+        "ikzf1-outcome",
+        "ikzf1plus-outcome",
+        "immunotherapy-risk",
+        "infant-trials",
+        "mrd-consolidation",
+        "risk-groups",
+    ),
     "EFS",
 ) | {"lineage-switch-survival": "OS after switch"}
 TIMEPOINT = ("mrd-decision-tree", "mrd-clearance", "infant-mrd-dosing", "mrd-consolidation")
 # Forty patients are few for these: some of what they estimate is refused, with the reason.
-SPARSE = ("mrd-clearance", "infant-mrd-dosing", "mrd-consolidation", "ikzf1plus-outcome")
+SPARSE = (
+    "mrd-clearance",
+    "infant-mrd-dosing",
+    "mrd-consolidation",
+    "ikzf1plus-outcome",
+    "immunotherapy-risk",
+)
 COUNTED: Counter[tuple[str, str]] = Counter()
 
 
