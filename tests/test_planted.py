@@ -34,7 +34,8 @@ LIMIT = 5
 # One patient each has these: seen anywhere, even rounded, they give that patient away.
 EXTREME = {"age_years": 17.618274, "wbc_10e9_per_l": 913.418274}
 LONGEST = 431.728156
-FAST = {"mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
+FAST = {"expression-map": {"map_seeds": 1},
+        "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
         "lineage-switch-survival": {"n_sim": 20},
         "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
 GUARD = """

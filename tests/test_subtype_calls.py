@@ -45,12 +45,12 @@ def test_a_tie_goes_to_the_class_of_the_nearer_voter() -> None:
 
 def test_a_call_needs_votes_and_nearness(training: tuple[np.ndarray, np.ndarray]) -> None:
     x, y = training
-    votes = subtype_calls.caller(x, y, k=10, share=0.8)
+    votes = subtype_calls.caller(x, y, k=10, share=0.95)
     told = votes.call(pd.DataFrame([[0, 0], [1.5, 0], [-40, -40]], index=["in", "between", "far"]))
     assert told["call"].tolist()[0] == "A"
     assert told.loc["far", "call"] == UNASSIGNED and told.loc["far", "votes"] == 1
     assert told.loc["far", "distance"] > votes.limit
-    assert told.loc["between", "votes"] < 0.8 and told.loc["between", "call"] == UNASSIGNED
+    assert told.loc["between", "votes"] < 0.95 and told.loc["between", "call"] == UNASSIGNED
 
 
 def test_leaving_one_out_is_calling_each_by_the_others(
