@@ -165,6 +165,21 @@ def test_cut_offs_that_move_few_patients_are_not_shown(golden: Any) -> None:
     assert w.profile(table.iloc[:0], w.CUTOFFS, 70, 5).empty
 
 
+def test_models_at_one_cut_off_are_those_of_the_analysis(golden: Any) -> None:
+    found = w.own_relapse(made(golden), "EFS", 70, 36)
+    table = found.table.assign(sample=["a", "b"] * (len(found.table) // 2))
+    models = w.at_cutoff(table, 70, strata="sample")
+    for name, key in (
+        ("Fine-Gray", "shr"), ("cause-specific", "chr"), ("Fine-Gray, adjusted", "shr-adjusted"),
+    ):  # fmt: skip
+        assert models[name].value == found.estimates[key].value
+    stratified = models["cause-specific, by sample"]
+    plain = w.at_cutoff(table.assign(sample="a"), 70, strata="sample")["cause-specific, by sample"]
+    assert plain.value == pytest.approx(models["cause-specific"].value)
+    assert stratified.value != plain.value
+    assert w.at_cutoff(table, 1e6) == {}
+
+
 def test_survival_by_the_same_cut_off(golden: Any) -> None:
     cohort = made(golden)
     found = w.survival_ratio(cohort, "EFS", 70, 5)

@@ -5,12 +5,14 @@ mean of its bounds, and :math:`z=\ln\theta/s` with :math:`s=(\ln U-\ln L)/(2\cdo
 printed number stands for all that round to it, so both hold within a range (`wald`).
 
 **Events.** Of :math:`d` events among :math:`n_1+n_0` patients :math:`k` fell in the first group.
-Censoring and competing events move the weight of those who leave to those who stay, so a cumulative
-incidence is at least :math:`k/n_1`: printed incidences bound :math:`k`. The standard error of the
-log ratio is about :math:`\sqrt{1/k+1/(d-k)}` and narrows it further (`splits`).
+Without censoring the cumulative incidence at the end is :math:`k/n_1`, competing events or not;
+censoring moves the weight of those who leave to those who stay, so it is never less: printed
+incidences bound :math:`k`. The standard error of the log ratio is about
+:math:`\sqrt{1/k+1/(d-k)}` and narrows it further (`splits`).
 
 **Histories.** `histories` draws follow-up that agrees with the printed numbers of patients and
-events and the printed times, keeps what prints both incidences, and fits the Fine-Gray model to it.
+events and the printed times, keeps what prints both incidences (read at the end of the curves), and
+fits the Fine-Gray model to it.
 It shows which splits can print all numbers at once. It invents patients, so it tells of the print
 and nothing of the disease.
 """

@@ -365,18 +365,21 @@ def profile(
     return pd.DataFrame(rows, columns=columns).sort_values("cutoff", ignore_index=True)
 
 
-def at_cutoff(table: pd.DataFrame, cutoff: float) -> dict[str, Estimate]:
-    """Return the ratios of relapse at one cut-off by three models, for open data.
+def at_cutoff(table: pd.DataFrame, cutoff: float, strata: str = "") -> dict[str, Estimate]:
+    """Return the ratios of relapse at one cut-off by several models, for open data.
 
     Parameters
     ----------
     table : DataFrame
         Of `OwnRelapse`.
+    strata : str
+        Column of samples that get a baseline hazard each.
 
     Returns
     -------
     dict
-        ``Fine-Gray``, ``Fine-Gray, adjusted`` and ``cause-specific``; those without a value are
+        ``Fine-Gray``, ``Fine-Gray, adjusted``, ``cause-specific`` and, with `strata`,
+        ``cause-specific, by sample``; those without a value are
         left out, and all where one side of the cut-off has no patient.
     """
     high = table["wbc_10e9_per_l"] >= cutoff
@@ -391,6 +394,10 @@ def at_cutoff(table: pd.DataFrame, cutoff: float) -> dict[str, Estimate]:
         "Fine-Gray": _subdistribution(table["time"], cause, x, "high", None),
         "cause-specific": _cause_specific(table["time"], cause, x, "high", None),
     }
+    if strata:
+        by = table[strata].fillna("")
+        stratified = cause_specific_cox(table["time"], cause, x, strata=by)
+        found["cause-specific, by sample"] = stratified.hazard_ratio("high")
     if terms.shape[1]:
         found["Fine-Gray, adjusted"] = _subdistribution(
             table["time"][complete], cause[complete], both, "high", None
