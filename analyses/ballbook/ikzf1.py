@@ -36,6 +36,7 @@ from ballbook.meta_analysis import (
     pooled_for_verdict,
     random_effects,
 )
+from ballbook.own_effects import averaged
 from ballbook.results import Estimate, Gate, not_estimable
 from ballbook.survival import SurvivalCurve, kaplan_meier_by
 
@@ -499,7 +500,7 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
     ratio, checked = fit.hazard_ratio("ikzf1"), [gates.events_per_variable(int(events.sum()), 1)]
     note = "Unadjusted."
     if ratio.value is not None:
-        checked.append(gates.proportional_hazards(fit))
+        checked.append(averaged(gates.proportional_hazards(fit)))
     elif events.sum() > 0:
         penalised = firth_cox(table["time_months"], table["event"], exposed, entry=late)
         ratio = penalised.hazard_ratio("ikzf1")

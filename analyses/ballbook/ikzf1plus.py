@@ -32,6 +32,7 @@ from ballbook.cohort import Cohort
 from ballbook.contingency import proportion
 from ballbook.cox import cox, firth_cox
 from ballbook.meta_analysis import log_hr_from_survival_at
+from ballbook.own_effects import averaged
 from ballbook.printed_counts import counts_that_print_as
 from ballbook.results import Estimate, Gate, not_estimable
 from ballbook.survival import SurvivalCurve, kaplan_meier_by, logrank
@@ -428,7 +429,7 @@ def own_outcome(
     }
     checked = [gates.events_per_variable(int(events.sum()), 2)]
     if not penalised:
-        checked.append(gates.proportional_hazards(fit))
+        checked.append(averaged(gates.proportional_hazards(fit)))
     checked.append(
         Gate("Late entry", "passed", action="Nobody entered after time zero.")
         if late is None

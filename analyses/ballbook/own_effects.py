@@ -77,6 +77,14 @@ def too_few(table: pd.DataFrame, marker: str, min_count: int, event: str = "even
     return None
 
 
+def averaged(gate: Gate) -> Gate:
+    """Return a gate on proportional hazards with what follows here from its failing."""
+    if gate.status != "failed":
+        return gate
+    action = "an effect changes with time, so its ratio is an average over follow-up"
+    return replace(gate, action=action)
+
+
 def _no_events(e: Estimate, min_count: int) -> Estimate:
     return replace(e, n_events=None) if min_count > 0 else e
 
@@ -162,7 +170,7 @@ def adjusted(
     shown = full.table[["term", "hr", "ci_low", "ci_high", "p"]]
     checked = (
         gates.events_per_variable(events, given.shape[1]),
-        gates.proportional_hazards(full),
+        averaged(gates.proportional_hazards(full)),
     )
     first, second = (_no_events(f.hazard_ratio(marker), min_count) for f in (crude, full))
     return Adjusted(first, second, shown, " ".join(said), checked)
@@ -351,12 +359,20 @@ def by_cause(
         note += " A few events without a stated cause count as competing."
     return Causes(
         levels, _no_events(gray_test(*data, group), min_count), subdistribution, specific, rest,
-        curves, note, (gates.competing_events(rows["cause"]), _hazards(relapse)),
+        curves, note, (_competing(rows["cause"]), _hazards(relapse)),
     )  # fmt: skip
 
 
+def _competing(cause: pd.Series) -> Gate:
+    found = gates.competing_events(cause)
+    if found.status != "failed":
+        return found
+    said = "other first events prevent relapse: Aalen-Johansen, Gray and Fine-Gray are used"
+    return replace(found, action=said)
+
+
 def _hazards(fit: CoxFit) -> Gate:
-    found = gates.proportional_hazards(fit)
+    found = averaged(gates.proportional_hazards(fit))
     return replace(found, name=f"{found.name}, relapse")
 
 
