@@ -366,9 +366,7 @@ def forest(
     return figure
 
 
-def dots(
-    ax: Axes, xy: Any, *, colour: str, size: float = 3.0, alpha: float = 1.0, raster: bool = False
-) -> None:
+def dots(ax: Axes, xy: Any, *, colour: str, size: float = 3.0, alpha: float = 1.0) -> None:
     """Draw many points as one path, which stays small, sharp and themed where markers do not.
 
     Parameters
@@ -376,8 +374,6 @@ def dots(
     xy : array_like of float, points x 2
     size : float
         Diameter in points.
-    raster : bool
-        As pixels also in SVG, which keep their colour in the dark: for thousands in grey.
     """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -394,7 +390,7 @@ def dots(
     path.should_simplify = False
     patch = PathPatch(
         path, facecolor="none", edgecolor=colour, linewidth=size, capstyle="round", alpha=alpha,
-        rasterized=raster, snap=False,
+        snap=False,
     )  # fmt: skip
     figure = ax.get_figure(root=True)
     assert figure is not None
