@@ -469,5 +469,5 @@ def test_class_models_are_whole(load) -> None:  # type: ignore[no-untyped-def]
     assert found.levels["lymphoid_vs_multilineage"] == ("lymphoid", "multilineage")
     assert found.coefficients["lymphoid_vs_multilineage"]["SERPINB1"] == 0.480144656731932
     symbols = set(found.identifiers["symbol"])
-    main = found.coefficients["lymphoid_vs_multilineage"].drop("(Intercept)")
+    main = found.coefficients["lymphoid_vs_multilineage"].drop("intercept")
     assert set(main.index) <= symbols and found.identifiers["norm_exp"].between(0, 1).all()

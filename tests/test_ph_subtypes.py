@@ -26,7 +26,7 @@ SLUG = "ph-subtypes"
 QUICK = {"draws": 199}
 REFERENCE = pd.Series({"A": 0.1, "B": 0.2, "C": 0.3, "D": 0.4, "E": 0.5})
 MODEL = ph.model(
-    pd.Series({"(Intercept)": -0.5, "A": 2.0, "C": -1.0, "D": 0.5}), ("lymphoid", "multilineage")
+    pd.Series({"intercept": -0.5, "A": 2.0, "C": -1.0, "D": 0.5}), ("lymphoid", "multilineage")
 )
 COUNTS = pd.DataFrame(
     {"s1": [0, 9, 99, 999, 5, 7], "s2": [99, 9, 0, 0, 9, 7]}, index=[*"ABCDE", "unknown"]
@@ -105,7 +105,7 @@ def test_models_that_are_not_whole_are_refused() -> None:
     with pytest.raises(ValueError, match="intercept"):
         ph.model(pd.Series({"A": 1.0}), ("a", "b"))
     with pytest.raises(ValueError, match="one coefficient"):
-        ph.model(pd.Series([0.0, 1.0, 2.0], ["(Intercept)", "A", "A"]), ("a", "b"))
+        ph.model(pd.Series([0.0, 1.0, 2.0], ["intercept", "A", "A"]), ("a", "b"))
     x = ph.scaled(COUNTS, "counts", REFERENCE)
     with pytest.raises(ValueError, match="none of the model's genes"):
         ph.index(x.loc[["B"]], MODEL, REFERENCE)
@@ -127,7 +127,7 @@ def test_a_panel_with_all_genes_agrees_with_itself() -> None:
 def samples(n: int = 8, genes: int = 40) -> tuple[pd.DataFrame, ph.ClassModel]:
     rng = np.random.default_rng(4)
     x = pd.DataFrame(rng.random((genes, n)), index=[f"g{i}" for i in range(genes)])
-    beta = pd.Series({"(Intercept)": 0.0, "g0": 1.0, "g1": -2.0, "g2": 0.3})
+    beta = pd.Series({"intercept": 0.0, "g0": 1.0, "g1": -2.0, "g2": 0.3})
     return x, ph.model(beta, ("a", "b"))
 
 

@@ -224,8 +224,6 @@ def data_page() -> str:
                     parts.Raw(f'<a href="{f.url}">{f.path.rsplit("/", 1)[-1]}</a>')
                     if f.url
                     else "in the repository"
-                    if f.held
-                    else "exported from another file"
                     for f in entry.files
                 ],
             }

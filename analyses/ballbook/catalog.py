@@ -60,14 +60,11 @@ class File:
     path : str
         Path relative to the mirror; a path that starts with ``data/`` is held in the repository.
     url : str or None
-        Public address; None for a file held in the repository, or made from another.
+        Public address; None for a file held in the repository.
     sha256 : str
         64 lower-case hexadecimal digits.
     size : int
         Bytes.
-    made_from : str or None
-        Public address of what the file was exported from, where it cannot be downloaded itself; it
-        is then found in a mirror only.
     """
 
     name: str
@@ -75,7 +72,6 @@ class File:
     url: str | None
     sha256: str
     size: int
-    made_from: str | None = None
 
     @property
     def held(self) -> bool:
@@ -176,7 +172,6 @@ def _file(entry: str, raw: dict[str, Any]) -> File:
         url=raw.get("url"),
         sha256=str(raw["sha256"]),
         size=int(raw["size"]),
-        made_from=raw.get("made_from"),
     )
     where = f"data/catalog.yml: {entry}/{f.name}"
     if not re.fullmatch(r"[0-9a-f]{64}", f.sha256):
@@ -184,11 +179,9 @@ def _file(entry: str, raw: dict[str, Any]) -> File:
     parts = PurePosixPath(f.path).parts
     if f.path.startswith("/") or ".." in parts or "\\" in f.path:
         raise CatalogError(f"{where}: path {f.path!r} must stay inside the mirror")
-    if [f.held, bool(f.url), bool(f.made_from)].count(True) != 1:
-        raise CatalogError(
-            f"{where}: a file that the repository lacks has either a url or what it was made_from"
-        )
-    if any(a is not None and urlsplit(a).scheme != "https" for a in (f.url, f.made_from)):
+    if f.held == bool(f.url):
+        raise CatalogError(f"{where}: a file has a url exactly when the repository lacks it")
+    if f.url is not None and urlsplit(f.url).scheme != "https":
         raise CatalogError(f"{where}: url must be https")
     return f
 
@@ -441,14 +434,13 @@ def offline() -> bool:
 
 def _how_to_get(e: Entry, f: File, why: str, wrong: list[str]) -> str:
     found = "".join(f"\n  found but refused: {w}" for w in wrong)
-    get = f"run `ballbook data get {e.id}` with internet, or " if f.url else ""
     return (
         f"{e.title} ({e.id}, file {f.name}) is not on this machine and cannot be downloaded: "
         f"{why}.{found}\n"
-        f"  address  {f.url or f'exported from {f.made_from}'}\n"
+        f"  address  {f.url}\n"
         f"  sha256   {f.sha256}\n"
         f"  size     {f.size:,} bytes\n"
-        f"{'Either ' if get else ''}{get}put the file into a folder as "
+        f"Either run `ballbook data get {e.id}` with internet, or put the file into a folder as "
         f"{f.path} and set BALLBOOK_DATA to that folder."
     )
 
@@ -489,8 +481,7 @@ def _attempts() -> Iterator[int]:
 def _download(e: Entry, f: File, wrong: list[str]) -> Path:
     global _network_down
     if f.url is None:
-        why = "it was exported from another file, and has no public address of its own"
-        raise Unavailable(_how_to_get(e, f, why, wrong))
+        raise CatalogError(f"{e.id}/{f.name} has no address")
     if offline():
         raise Unavailable(_how_to_get(e, f, "BALLBOOK_OFFLINE is set", wrong))
     if _network_down is None:

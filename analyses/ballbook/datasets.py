@@ -1027,7 +1027,7 @@ class ClassModels:
     ----------
     coefficients : dict
         Model (``lymphoid_vs_multilineage``, ``delHBS1L`` ...) to its coefficients by gene symbol,
-        the intercept as ``(Intercept)``.
+        the intercept as ``intercept``.
     levels : dict
         Model to its two classes; a positive sum speaks for the second.
     identifiers : DataFrame
@@ -1049,11 +1049,9 @@ def bcrabl1_models() -> ClassModels:
 
     e = catalog.entry("allcatchr-bcrabl1")
     raw = pd.read_csv(catalog.fetch(e.id, "coefficients"))
-    models = {str(m): t.set_index("term")["coef"] for m, t in raw.groupby("model", sort=False)}
-    levels = {
-        str(m): (str(t["first_level"].iloc[0]), str(t["second_level"].iloc[0]))
-        for m, t in raw.groupby("model", sort=False)
-    }
+    tables = {str(m): t for m, t in raw.groupby("model", sort=False)}
+    models = {m: t.set_index("gene")["coefficient"] for m, t in tables.items()}
+    levels = {m: (str(t["against"].iloc[0]), str(t["towards"].iloc[0])) for m, t in tables.items()}
     r = rdata.read_rda(catalog.fetch("allcatchr-subtypes", "sysdata"))
     return ClassModels(
         e.id, e.title, models, levels, _identifiers(r["ID_conversion"]), catalog.hashes(e.id)

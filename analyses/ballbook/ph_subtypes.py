@@ -38,7 +38,7 @@ from ballbook.cox import cox
 from ballbook.inputs import Floats, as_vector
 from ballbook.results import Estimate, Gate, not_estimable
 
-INTERCEPT = "(Intercept)"
+INTERCEPT = "intercept"
 MULTILINEAGE, LYMPHOID, UNCLEAR = "multilineage", "lymphoid", "unclear"
 # Of the weight of a model, at least this share must be measured for its probability to be read.
 LEAST_WEIGHT = 0.9
