@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,9 @@ from ballbook.dictionaries import (
     read_value,
 )
 from ballbook.results import Tier
+
+if TYPE_CHECKING:
+    from ballbook.variants import Serial
 
 ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
 
@@ -86,6 +89,9 @@ class Cohort:
         What a reader must know before believing a number from this cohort.
     drug_response, plates : DataFrame, optional
         Response by patient and drug, and raw wells, as `ballbook.drug_files` reads them.
+    serial : Serial, optional
+        Reads at variant loci in serial samples, as `ballbook.variants` reads them. Where no table
+        patients is given, a sample (controls aside) stands for a patient.
     """
 
     id: str
@@ -100,6 +106,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
     drug_response: pd.DataFrame | None = None
     plates: pd.DataFrame | None = None
+    serial: Serial | None = None
 
     @property
     def n(self) -> int:
@@ -269,6 +276,7 @@ class _Reader:
         self.missing = MISSING | {str(v).strip().lower() for v in map.get("missing", ())}
         self.tables = {str(k).strip().lower(): str(v) for k, v in map.get("tables", {}).items()}
         self.parts: dict[str, str] = {}
+        self.serial: Serial | None = None
 
     def part(self, name: str) -> str:
         """Return what the map takes a sheet or file for, else its own name; keep that it is there.
@@ -1227,7 +1235,7 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
 
 _COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
 _NAMED = {"patients", "outcomes", "mrd", "drug_response", "plates"}
-TABLES_READ = frozenset({*_NAMED, "expression"})
+TABLES_READ = frozenset({*_NAMED, "expression", "variants", "sites", "samples"})
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
@@ -1243,7 +1251,8 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         ``data/dictionaries/patients.yml``; times as ``efs_months`` and ``efs_event``, MRD as
         ``mrd_day29``), a workbook with the sheets patients, outcomes and mrd, or a folder that
         holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``; a cBioPortal
-        study folder; or an h5ad with one observation a patient.
+        study folder; an h5ad with one observation a patient; or a VCF or a table variants, also
+        several in a folder, with ``sites`` and ``samples`` beside them.
     map : mapping or path to YAML, optional
         ``columns`` (their name: ours), ``values`` (a column: {their word: our word}), ``units``
         (a column: its unit, as in `dictionaries.UNITS`), ``tables`` (a sheet, or a file without
@@ -1329,6 +1338,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         notes=tuple(reader.notes),
         drug_response=drugs[0],
         plates=drugs[1],
+        serial=reader.serial,
     )
 
 
@@ -1340,6 +1350,8 @@ def _declared(path: Path) -> str | None:
 
 def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a file or folder as text, its expression file and its cohort.yml."""
+    from ballbook import variants
+
     tables: dict[str, _Table] = {}
     expression_file: Path | None = None
     about: dict[str, Any] = {}
@@ -1367,6 +1379,9 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         tables = sheets
     elif names := expression_files.samples(path):
         tables, expression_file = {"patients": _unknown(names, path, reader)}, path
+    elif variants.is_vcf(path) or variants.is_table(path):
+        if patients := _serial({"variants": [path]}, reader):
+            tables = {"patients": patients}
     elif table := reader.table(path):
         tables = {"patients": table}
     if "patients" not in tables and not reader.problems:
@@ -1484,6 +1499,34 @@ def _study(folder: Path, reader: _Reader) -> dict[str, _Table]:
     return tables
 
 
+def _serial(
+    files: Mapping[str, list[Path]], reader: _Reader, about: Mapping[str, Any] | None = None
+) -> _Table | None:
+    """Read variants and what belongs to them; return their samples as patients of whom no more is
+    known, controls aside.
+    """
+    from ballbook import variants
+
+    build = (about or {}).get("genome_build")
+    if build not in {None, *variants.LENGTHS}:
+        mend = "write GRCh37 or GRCh38"
+        reader.wrong("cohort.yml", "a known genome build", None, "genome_build", str(build), mend)
+        return None
+    reader.serial = variants.read_serial(files, reader.wrong, build)
+    if reader.serial is None:
+        return None
+    found, samples = reader.serial.variants, reader.serial.samples
+    reader.files |= found.files
+    reader.notes += found.notes
+    control = set() if samples is None else set(samples.loc[samples["control"], "sample"])
+    rows = [[name] for name in found.samples if name not in control]
+    if not rows:
+        mend = "write control 0 for the samples that are asked about"
+        reader.wrong(files["samples"][0].name, "a sample that is no control", mend=mend)
+        return None
+    return _Table(files["variants"][0].name, ["patient_id"], rows, [1] * len(rows))
+
+
 def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
     """Return patients of whom nothing but a sample in a matrix is known."""
     reader.notes.append(f"{path.name}: nothing is known of its {len(names):,} samples but genes.")
@@ -1492,11 +1535,14 @@ def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
 
 def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a folder, its expression file and what its cohort.yml says."""
+    from ballbook import variants
+
     tables: dict[str, _Table] = {}
     expression: list[Path] = []
     about: dict[str, Any] = {}
     seen: dict[str, str] = {}
     others: list[str] = []
+    loci: dict[str, list[Path]] = {}
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
         table_like = file.suffix.lower() in _ENDINGS and file.name not in _COMPANIONS
         name = file.name.split(".")[0].lower()
@@ -1507,6 +1553,8 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             except (file_limits.Unreadable, TypeError, ValueError):
                 mend = "write lines such as `expression_kind: tpm`"
                 reader.wrong(file.name, "YAML with title or expression_kind", mend=mend)
+        elif part := variants.part_of(file, name):
+            loci.setdefault(part, []).append(file)
         elif name == "expression":
             expression.append(file)
         elif name in _NAMED and file.suffix.lower() in _ENDINGS:
@@ -1525,7 +1573,14 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     if len(expression) > 1:
         expected = f"one file expression, not also {expression[0].name}"
         reader.wrong(expression[1].name, expected, mend="keep one of the two in the folder")
-    if "patients" not in seen and expression and (names := expression_files.samples(expression[0])):
+    samples = _serial(loci, reader, about) if "variants" in loci else None
+    if not samples:
+        others += [_plain_line(file.name) for files in loci.values() for file in files]
+    if "patients" not in seen and "variants" in loci:
+        tables |= {"patients": samples} if samples else {}
+    elif (
+        "patients" not in seen and expression and (names := expression_files.samples(expression[0]))
+    ):
         tables["patients"] = _unknown(names, expression[0], reader)
     elif "patients" not in seen:
         mend = "name the table with one row a patient patients.csv"

@@ -146,6 +146,8 @@ TABLES = (
     "expression",
     "cells",
     "variants",
+    "sites",
+    "samples",
     "drug_response",
     "plates",
     "breakpoints",

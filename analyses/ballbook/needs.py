@@ -25,7 +25,8 @@ class Need:
     any : tuple of str
         Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``causes.<endpoint>`` (what
         the events were), ``mrd.<time point>``,
-        ``drug_response.<drug>``, ``plates.<drug>`` or ``expression``; ``*`` stands for any.
+        ``drug_response.<drug>``, ``plates.<drug>``, ``expression``, ``variants`` or ``sites``
+        (``samples.<column>``, ``variants.<column>``); ``*`` stands for any.
     why : str
         What it is for; or, where it is optional, what the page lacks without it.
     required : bool
@@ -87,6 +88,8 @@ def has(cohort: Cohort, name: str) -> bool:
     table, _, column = name.partition(".")
     if table == "expression":
         return cohort.expression is not None
+    if table in {"variants", "sites", "samples"}:
+        return _has_serial(cohort, table, column)
     if table == "patients":
         return column in cohort.patients and bool(cohort.patients[column].notna().any())
     outcomes = cohort.outcomes
@@ -110,6 +113,18 @@ def has(cohort: Cohort, name: str) -> bool:
     # Pages find an endpoint by its very name, a time point by any spelling.
     same = plain if table == "mrd" else str
     return same(column) in {same(str(v)) for v in frame[key]}
+
+
+def _has_serial(cohort: Cohort, table: str, column: str) -> bool:
+    """Return whether a cohort has reads, or a value of what goes with them (1, of a control)."""
+    found = cohort.serial
+    if found is None or table == "variants":
+        values = None if found is None else getattr(found.variants, column, found.variants.alt)
+        return values is not None
+    frame = getattr(found, table)
+    if frame is None or not column:
+        return frame is not None
+    return bool(frame[column].any() if column == "control" else frame[column].notna().any())
 
 
 def fit(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> Match:
@@ -161,8 +176,8 @@ def _words(name: str) -> str:
         return "a table expression"
     if table == "patients":
         return f"a column {column} with a value"
-    if table == "plates":
-        return "a table plates"
+    if table in {"plates", "variants", "sites", "samples"}:
+        return f"a table {table}" + (f" with {column}" if column not in {"", "*"} else "")
     if table == "drug_response":
         drug = "<drug>" if column == "*" else plain(column)
         return f"a table drug_response (or a column drug_{drug})"
