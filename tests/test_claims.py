@@ -157,6 +157,8 @@ def test_no_value_is_not_testable_and_says_why() -> None:
     found = Estimate("median", None, reason="no event was seen", tier="open")
     verdict = judge(claim("median", printed="4.8", value=4.8), found)
     assert (verdict.verdict, verdict.reason) == ("not-testable", "no event was seen")
+    lacking = judge(claim("median", printed="4.8", value=4.8, needs="Times of 200 patients"), found)
+    assert lacking.reason == "no event was seen. Needed: Times of 200 patients."
 
 
 def test_not_testable_names_the_data_that_would_do() -> None:

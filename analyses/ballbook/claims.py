@@ -227,6 +227,8 @@ def judge(
         rule = RULES.get(claim.kind, other_value)
         word, reason = rule(claim, estimate)
     reason = f"{reason} {note}".strip()
+    if word == "not-testable" and claim.needs:
+        reason = f"{reason.rstrip('.')}. Needed: {claim.needs.rstrip('.')}."
     return Verdict(claim.id, word, claim.shown, in_words(estimate), estimate.tier, reason)
 
 
