@@ -197,5 +197,13 @@ def format_estimate(e: Estimate) -> str:
 
 # Stored as fractions, shown as percentages.
 PERCENT_KINDS = frozenset(
-    {"survival", "proportion", "cumulative-incidence", "power", "risk-difference", "i2"}
+    [
+        "survival",
+        "proportion",
+        "probability",
+        "cumulative-incidence",
+        "power",
+        "risk-difference",
+        "i2",
+    ]
 )
