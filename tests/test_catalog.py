@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import lzma
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +128,24 @@ def put(path: Path, content: bytes) -> Path:
 
 def cached(house: Path) -> Path:
     return house / "cache" / catalog.entry("toy").file("patients").cache_name
+
+
+def test_a_file_is_taken_out_of_a_zip_archive(
+    house: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as z:
+        z.writestr("inside/patients.csv", CONTENT)
+        z.writestr("other.csv", CONTENT + b"x")
+    monkeypatch.setattr(server, "content", archive.getvalue(), raising=False)
+    serve(house, server, monkeypatch)
+    write_catalogue(house / "home", "https://example.invalid/a.zip", member="inside/patients.csv")
+    assert catalog.fetch("toy", "patients").read_bytes() == CONTENT
+    for member, why in [("other.csv", "other.csv of"), ("absent.csv", "absent.csv")]:
+        cached(house).unlink(missing_ok=True)
+        write_catalogue(house / "home", "https://example.invalid/a.zip", member=member)
+        with pytest.raises(catalog.WrongHash, match=why):
+            catalog.fetch("toy", "patients")
 
 
 # ------------------------------------------------------------------------ the real catalogue

@@ -1058,10 +1058,79 @@ def bcrabl1_models() -> ClassModels:
     )
 
 
+# Spacer of the signals of each kind of gene (the 12/23 rule of the seven loci).
+RSS_SPACERS: dict[tuple[str, str], int] = {
+    ("IGH", "V"): 23, ("IGH", "5'D"): 12, ("IGH", "3'D"): 12, ("IGH", "J"): 23,
+    ("IGK", "V"): 12, ("IGK", "J"): 23, ("IGL", "V"): 23, ("IGL", "J"): 12,
+    ("TRA", "V"): 23, ("TRA", "J"): 12, ("TRG", "V"): 23, ("TRG", "J"): 12,
+    ("TRB", "V"): 23, ("TRB", "5'D"): 12, ("TRB", "3'D"): 23, ("TRB", "J"): 12,
+    ("TRD", "V"): 23, ("TRD", "5'D"): 12, ("TRD", "3'D"): 23, ("TRD", "J"): 12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SignalMatrices:
+    """Position matrices of recombination signals.
+
+    Parameters
+    ----------
+    heptamers, nonamers : dict
+        (locus, kind of gene) to probabilities of A, C, G, T in the order in which the positions
+        follow the cut.
+    spacers : dict
+        (locus, kind of gene) to 12 or 23.
+    """
+
+    id: str
+    title: str
+    heptamers: dict[tuple[str, str], np.ndarray]
+    nonamers: dict[tuple[str, str], np.ndarray]
+    spacers: dict[tuple[str, str], int]
+    files: dict[str, str] = field(default_factory=dict)
+
+    def mean(self, spacer: int, locus: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Return heptamer and nonamer of a spacer, averaged over genes, each kind counted once.
+
+        Raises
+        ------
+        ValueError
+            Where the locus has no gene with that spacer.
+        """
+        kinds = [k for k, s in self.spacers.items() if s == spacer and locus in {"", k[0]}]
+        if not kinds:
+            raise ValueError(f"{locus or 'no locus'} has no signal with a spacer of {spacer}")
+        means = [np.mean([m[k] for k in kinds], axis=0) for m in (self.heptamers, self.nonamers)]
+        return means[0], means[1]
+
+
+def recombination_signals() -> SignalMatrices:
+    """Return heptamers and nonamers of Digger, in the order in which they follow the cut."""
+    e = catalog.entry("digger-rss")
+    found: dict[str, dict[tuple[str, str], np.ndarray]] = {"heptamer": {}, "nonamer": {}}
+    for locus, kind in RSS_SPACERS:
+        for part, matrices in found.items():
+            name = f"{locus}-{kind.replace(chr(39), 'p')}-{part}".lower()
+            # The first line is a number, the second names the bases.
+            p = pd.read_csv(catalog.fetch(e.id, name), skiprows=1)[list("ACGT")].to_numpy(float)
+            if kind in {"J", "5'D"}:
+                p = p[::-1, ::-1]
+            matrices[locus, kind] = p / p.sum(axis=1, keepdims=True)
+    return SignalMatrices(
+        e.id, e.title, found["heptamer"], found["nonamer"], RSS_SPACERS, catalog.hashes(e.id)
+    )
+
+
 # --------------------------------------------------------------------------------- by name
 
 Loaded = (
-    Cohort | StageGenes | SubtypeScores | ClassModels | Pharmacotypes | DrugReference | Processes
+    Cohort
+    | StageGenes
+    | SubtypeScores
+    | ClassModels
+    | Pharmacotypes
+    | DrugReference
+    | Processes
+    | SignalMatrices
 )
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
@@ -1078,6 +1147,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "pharmacotypes": pharmacotypes,
     "zurich": zurich,
     "processes": processes,
+    "recombination_signals": recombination_signals,
 }
 
 
@@ -1093,6 +1163,8 @@ def load(id: Literal["lee-2023"]) -> Pharmacotypes: ...  # type: ignore[overload
 def load(id: Literal["zurich-drp"]) -> DrugReference: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["go-processes"]) -> Processes: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["digger-rss"]) -> SignalMatrices: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Loaded:
