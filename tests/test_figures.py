@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ballbook import figures
 from ballbook.cox import cox
@@ -49,3 +51,16 @@ def test_the_same_drawing_has_the_same_bytes() -> None:
         return figures.svg(figure, "same")
 
     assert draw() == draw()
+
+
+def test_a_png_of_few_colours_looks_as_the_drawing_does() -> None:
+    figure, ax = figures.panels()
+    ax.plot([0, 1], [0, 1], color=figures.C.blue)
+    ax.fill_between([0, 1], [0, 1], alpha=0.2, color=figures.C.orange)
+    full = io.BytesIO()
+    figure.savefig(full, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+    small = figures.png(figure)
+    assert small == figures.png(figure) and len(small) < 0.7 * len(full.getvalue())
+    with Image.open(full) as a, Image.open(io.BytesIO(small)) as b:
+        gap = np.subtract(a.convert("RGB"), b.convert("RGB"), dtype=int)
+    assert gap.shape[2] == 3 and np.quantile(np.abs(gap), 0.99) <= 8

@@ -301,10 +301,7 @@ class _Report:
             ax.set_xlim(*limits)
             open_ends(ax, table, limits)
             drawing = figures.svg(drawn, name)
-            drawn.savefig(
-                self.folder / "figures" / f"{name}.png", dpi=130, bbox_inches="tight",
-                metadata={"Software": None},
-            )  # fmt: skip
+            (self.folder / "figures" / f"{name}.png").write_bytes(figures.png(drawn))
             plt.close(drawn)
         (self.folder / "figures" / f"{name}.svg").write_text(drawing, encoding="utf8")
         write_csv(table, self.folder / "figures" / f"{name}.csv")

@@ -119,6 +119,17 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(DOTS, lambda m: m[1] + re.sub(DOT, _dot, m[2]), buffer.getvalue())
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG of 128 colours, a third of the size and alike to the eye."""
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
 # The path of `dots`, and one dot of it.
 DOTS = r'(<g id="bb-dots-\d+">\s*<path d=")([^"]*)'
 DOT = r"M (-?[\d.]+) (-?[\d.]+)\s+L -?[\d.]+ -?[\d.]+\s*"

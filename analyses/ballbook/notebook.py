@@ -225,9 +225,7 @@ class Page:
         drawing = figures.svg(figure, f"{self.slug}-{name}")
         links = {"SVG": f"figures/{name}.svg", "PNG": f"figures/{name}.png"}
         (self.out / links["SVG"]).write_text(drawing, encoding="utf8")
-        figure.savefig(
-            self.out / links["PNG"], dpi=130, bbox_inches="tight", metadata={"Software": None}
-        )
+        (self.out / links["PNG"]).write_bytes(figures.png(figure))
         plt.close(figure)
         if data is not None:
             links["CSV"] = f"figures/{name}.csv"
