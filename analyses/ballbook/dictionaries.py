@@ -151,6 +151,7 @@ TABLES = (
     "drug_response",
     "plates",
     "breakpoints",
+    "segments",
 )
 
 
