@@ -1122,6 +1122,36 @@ def recombination_signals() -> SignalMatrices:
 
 # --------------------------------------------------------------------------------- by name
 
+
+@dataclass(frozen=True)
+class ReferenceSignatures:
+    """Known mutational signatures.
+
+    Parameters
+    ----------
+    table : DataFrame
+        96 channels (``A[C>T]G``, in the order of `mutation_catalogue.CHANNELS`) by signatures; each
+        column sums to 1.
+    """
+
+    id: str
+    title: str
+    table: pd.DataFrame
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def cosmic() -> ReferenceSignatures:
+    """Return COSMIC's signatures of single-base substitutions, scaled to sum to exactly 1."""
+    from ballbook.mutation_catalogue import CHANNELS
+
+    e = catalog.entry("cosmic-sbs")
+    raw = pd.read_csv(catalog.fetch(e.id, "signatures"), sep="\t", index_col="Type")
+    if set(raw.index) != set(CHANNELS) or len(raw) != len(CHANNELS):
+        raise ValueError(f"{e.id}: not the 96 channels")
+    table = raw.loc[list(CHANNELS)].rename_axis("channel")
+    return ReferenceSignatures(e.id, e.title, table / table.sum(), catalog.hashes(e.id))
+
+
 Loaded = (
     Cohort
     | StageGenes
@@ -1131,6 +1161,7 @@ Loaded = (
     | DrugReference
     | Processes
     | SignalMatrices
+    | ReferenceSignatures
 )
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
@@ -1148,6 +1179,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "zurich": zurich,
     "processes": processes,
     "recombination_signals": recombination_signals,
+    "cosmic": cosmic,
 }
 
 
@@ -1165,6 +1197,8 @@ def load(id: Literal["zurich-drp"]) -> DrugReference: ...  # type: ignore[overlo
 def load(id: Literal["go-processes"]) -> Processes: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["digger-rss"]) -> SignalMatrices: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["cosmic-sbs"]) -> ReferenceSignatures: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Loaded:
