@@ -36,6 +36,7 @@ from ballbook.dictionaries import (
 from ballbook.results import Tier
 
 if TYPE_CHECKING:
+    from ballbook.genome_files import Genome
     from ballbook.variants import Serial
 
 ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
@@ -92,6 +93,9 @@ class Cohort:
     serial : Serial, optional
         Reads at variant loci in serial samples, as `ballbook.variants` reads them. Where no table
         patients is given, a sample (controls aside) stands for a patient.
+    genome : Genome, optional
+        Break points and copy-number segments, as `ballbook.genome_files` reads them; their samples
+        stand for patients in the same way.
     """
 
     id: str
@@ -107,6 +111,7 @@ class Cohort:
     drug_response: pd.DataFrame | None = None
     plates: pd.DataFrame | None = None
     serial: Serial | None = None
+    genome: Genome | None = None
 
     @property
     def n(self) -> int:
@@ -277,6 +282,7 @@ class _Reader:
         self.tables = {str(k).strip().lower(): str(v) for k, v in map.get("tables", {}).items()}
         self.parts: dict[str, str] = {}
         self.serial: Serial | None = None
+        self.genome: Genome | None = None
 
     def part(self, name: str) -> str:
         """Return what the map takes a sheet or file for, else its own name; keep that it is there.
@@ -1235,7 +1241,9 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
 
 _COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
 _NAMED = {"patients", "outcomes", "mrd", "drug_response", "plates"}
-TABLES_READ = frozenset({*_NAMED, "expression", "variants", "sites", "samples"})
+TABLES_READ = frozenset(
+    {*_NAMED, "expression", "variants", "sites", "samples", "breakpoints", "segments", "genome"}
+)
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
 
@@ -1252,7 +1260,8 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         ``mrd_day29``), a workbook with the sheets patients, outcomes and mrd, or a folder that
         holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``; a cBioPortal
         study folder; an h5ad with one observation a patient; or a VCF or a table variants, also
-        several in a folder, with ``sites`` and ``samples`` beside them.
+        several in a folder, with ``sites`` and ``samples`` beside them; or ``breakpoints`` and
+        ``segments`` (`ballbook.genome_files`).
     map : mapping or path to YAML, optional
         ``columns`` (their name: ours), ``values`` (a column: {their word: our word}), ``units``
         (a column: its unit, as in `dictionaries.UNITS`), ``tables`` (a sheet, or a file without
@@ -1339,6 +1348,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         drug_response=drugs[0],
         plates=drugs[1],
         serial=reader.serial,
+        genome=reader.genome,
     )
 
 
@@ -1350,7 +1360,7 @@ def _declared(path: Path) -> str | None:
 
 def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a file or folder as text, its expression file and its cohort.yml."""
-    from ballbook import variants
+    from ballbook import genome_files, variants
 
     tables: dict[str, _Table] = {}
     expression_file: Path | None = None
@@ -1377,6 +1387,9 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         content = reader.content(path)
         sheets = {} if content is None else reader.sheets(path.name, content)
         tables = sheets
+    elif part := genome_files.part_of(path, path.name.split(".")[0].lower()):
+        if patients := _genome({part: [path]}, reader):
+            tables = {"patients": patients}
     elif names := expression_files.samples(path):
         tables, expression_file = {"patients": _unknown(names, path, reader)}, path
     elif variants.is_vcf(path) or variants.is_table(path):
@@ -1527,6 +1540,20 @@ def _serial(
     return _Table(files["variants"][0].name, ["patient_id"], rows, [1] * len(rows))
 
 
+def _genome(
+    files: Mapping[str, list[Path]], reader: _Reader, about: Mapping[str, Any] | None = None
+) -> _Table | None:
+    """Read break points and segments; return whose they are as patients, else unknown."""
+    from ballbook import genome_files
+
+    reader.genome = genome_files.read(files, reader, about)
+    if reader.genome is None:
+        return None
+    file = next(f.name for part in ("segments", "breakpoints") for f in files.get(part, ()))
+    rows = [[name] for name in reader.genome.patients]
+    return _Table(file, ["patient_id"], rows, [1] * len(rows))
+
+
 def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
     """Return patients of whom nothing but a sample in a matrix is known."""
     reader.notes.append(f"{path.name}: nothing is known of its {len(names):,} samples but genes.")
@@ -1535,7 +1562,7 @@ def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
 
 def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a folder, its expression file and what its cohort.yml says."""
-    from ballbook import variants
+    from ballbook import genome_files, variants
 
     tables: dict[str, _Table] = {}
     expression: list[Path] = []
@@ -1543,6 +1570,7 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     seen: dict[str, str] = {}
     others: list[str] = []
     loci: dict[str, list[Path]] = {}
+    genome: dict[str, list[Path]] = {}
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
         table_like = file.suffix.lower() in _ENDINGS and file.name not in _COMPANIONS
         name = file.name.split(".")[0].lower()
@@ -1553,6 +1581,8 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             except (file_limits.Unreadable, TypeError, ValueError):
                 mend = "write lines such as `expression_kind: tpm`"
                 reader.wrong(file.name, "YAML with title or expression_kind", mend=mend)
+        elif part := genome_files.part_of(file, name):
+            genome.setdefault(part, []).append(file)
         elif part := variants.part_of(file, name):
             loci.setdefault(part, []).append(file)
         elif name == "expression":
@@ -1576,8 +1606,13 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     samples = _serial(loci, reader, about) if "variants" in loci else None
     if not samples:
         others += [_plain_line(file.name) for files in loci.values() for file in files]
+    structure = (
+        _genome(genome, reader, about) if {"breakpoints", "segments"} & set(genome) else None
+    )
     if "patients" not in seen and "variants" in loci:
         tables |= {"patients": samples} if samples else {}
+    elif "patients" not in seen and {"breakpoints", "segments"} & set(genome):
+        tables |= {"patients": structure} if structure else {}
     elif (
         "patients" not in seen and expression and (names := expression_files.samples(expression[0]))
     ):

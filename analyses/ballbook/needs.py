@@ -26,7 +26,8 @@ class Need:
         Alternatives: ``patients.<column>``, ``outcomes.<endpoint>``, ``causes.<endpoint>`` (what
         the events were), ``mrd.<time point>``,
         ``drug_response.<drug>``, ``plates.<drug>``, ``expression``, ``variants`` or ``sites``
-        (``samples.<column>``, ``variants.<column>``); ``*`` stands for any.
+        (``samples.<column>``, ``variants.<column>``), ``breakpoints``, ``segments`` or
+        ``segments.day`` (two samples of one patient); ``*`` stands for any.
     why : str
         What it is for; or, where it is optional, what the page lacks without it.
     required : bool
@@ -90,6 +91,8 @@ def has(cohort: Cohort, name: str) -> bool:
         return cohort.expression is not None
     if table in {"variants", "sites", "samples"}:
         return _has_serial(cohort, table, column)
+    if table in {"breakpoints", "segments"}:
+        return _has_genome(cohort, table, column)
     if table == "patients":
         return column in cohort.patients and bool(cohort.patients[column].notna().any())
     outcomes = cohort.outcomes
@@ -125,6 +128,14 @@ def _has_serial(cohort: Cohort, table: str, column: str) -> bool:
     if frame is None or not column:
         return frame is not None
     return bool(frame[column].any() if column == "control" else frame[column].notna().any())
+
+
+def _has_genome(cohort: Cohort, table: str, column: str) -> bool:
+    """Return whether a cohort has break points, segments, or segments of two times of a patient."""
+    frame = None if cohort.genome is None else getattr(cohort.genome, table)
+    if frame is None or column != "day":
+        return frame is not None
+    return bool((frame.groupby("patient")["day"].nunique() > 1).any())
 
 
 def fit(cohort: Cohort, slug: str, parameters: Mapping[str, Any] | None = None) -> Match:
@@ -176,7 +187,9 @@ def _words(name: str) -> str:
         return "a table expression"
     if table == "patients":
         return f"a column {column} with a value"
-    if table in {"plates", "variants", "sites", "samples"}:
+    if name == "segments.day":
+        return "segments of two samples of a patient, with day"
+    if table in {"plates", "variants", "sites", "samples", "breakpoints", "segments"}:
         return f"a table {table}" + (f" with {column}" if column not in {"", "*"} else "")
     if table == "drug_response":
         drug = "<drug>" if column == "*" else plain(column)
