@@ -152,15 +152,15 @@ def profile(
         known = s["minor"].notna().to_numpy()
         lost = ((s["minor"].round() == 0) & (s["total"].round() > 0)).to_numpy()
         loh = (
-            Estimate("share", float(size[known & lost].sum() / size[known].sum()), ci_level=None,
-                     method="share of the length with both alleles known")
+            Estimate("proportion", float(size[known & lost].sum() / size[known].sum()),
+                     ci_level=None, method="share of the length with both alleles known")
             if known.any()
-            else not_estimable("share", "copies of each allele are not given")
+            else not_estimable("proportion", "copies of each allele are not given")
         )  # fmt: skip
     else:
         ploidy = not_estimable("mean", "ratios do not tell the number of copies")
         s["state"] = np.select([s["log2"] > gain, s["log2"] < loss], [1, -1], 0)
-        loh = not_estimable("share", "ratios do not tell the alleles apart")
+        loh = not_estimable("proportion", "ratios do not tell the alleles apart")
     altered = float(size[s["state"] != 0].sum() / covered)
     table = _arms(s, build, whole_arm)
     called = table["call"].notna()
@@ -170,7 +170,7 @@ def profile(
     ) if called.any() else not_estimable("count", "no arm has enough segments")  # fmt: skip
     return Profile(
         s[["chrom", "start", "end", "total", "minor", "log2", "state"]], table, absolute, ploidy,
-        Estimate("share", altered, ci_level=None, method="share of the covered autosomes"),
+        Estimate("proportion", altered, ci_level=None, method="share of the covered autosomes"),
         loh, score,
     )  # fmt: skip
 
@@ -262,7 +262,7 @@ def change(first: Profile, second: Profile, *, ci_level: float = 0.95) -> Change
     chroms = pieces["chrom"].to_numpy()
     names = pd.unique(chroms)
     method = "difference of shares altered; delete-one-chromosome jackknife"
-    altered = Estimate("difference", difference, ci_level=None, method=method)
+    altered = Estimate("risk-difference", difference, ci_level=None, method=method)
     m = len(names)
     if m > 2:
         left = np.array([gained[chroms != c].sum() / size[chroms != c].sum() for c in names])
@@ -277,7 +277,7 @@ def change(first: Profile, second: Profile, *, ci_level: float = 0.95) -> Change
     only_second = int((known & (calls[0] == 0) & (calls[1] != 0)).sum())
     return Change(
         pieces,
-        Estimate("share", float(size[a != b].sum() / size.sum()), ci_level=None,
+        Estimate("proportion", float(size[a != b].sum() / size.sum()), ci_level=None,
                  method="share of the length that both profiles cover"),
         altered, only_first, only_second, mcnemar(only_first, only_second),
     )  # fmt: skip

@@ -472,6 +472,41 @@ def columns_of(slug: str) -> list[str]:
     return wanted
 
 
+def serial(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
+    """Return the tables variants, sites and samples: one lineage that grows from sample to sample.
+
+    Sample i of n has it in :math:`(i/n)^g` of the last share, g as declared; each patient's row
+    stands for one sample, and controls follow them. Sites have two copies.
+    """
+    spec = declared().get(slug, {}).get("variants") or declared()["usual"]["variants"]
+    rng = _Draw(slug, n, seed).rng("variants")
+    controls, sites = int(number(spec["controls"])), int(number(spec["sites"]))
+    names = [*_ids(n), *(f"CONTROL-{j}" for j in range(1, controls + 1))]
+    place = (np.arange(n) + 0.5) / n
+    vaf = np.append(number(spec["last"]) * place ** number(spec["growth"]), np.zeros(controls))
+    error = number(spec["error"])
+    depth = rng.poisson(number(spec["depth"]), (sites, len(names)))
+    alt = rng.binomial(depth, vaf * (1 - error) + (1 - vaf) * error)
+    pos = np.sort(rng.choice(np.arange(1_000, 48_000_000), sites, replace=False))
+    ref = rng.choice(list("ACGT"), sites)
+    turned = dict(zip("ACGT", "GTAC", strict=True))
+    loci = pd.DataFrame(
+        {
+            "chrom": [f"chr{1 + i % 20}" for i in range(sites)], "pos": pos, "ref": ref,
+            "alt": [turned[r] for r in ref],
+        }
+    )  # fmt: skip
+    rows = loci.loc[np.repeat(np.arange(sites), len(names))].reset_index(drop=True)
+    rows["sample"] = names * sites
+    rows["alt_reads"], rows["depth"] = alt.ravel(), depth.ravel()
+    rows["copy_number"] = 2
+    samples = pd.DataFrame({"sample": names})
+    samples["day"] = [*(30 * i for i in range(n)), *[""] * controls]
+    samples["control"] = [0] * n + [1] * controls
+    samples["purity"] = [0.9] * n + [""] * controls
+    return {"variants": rows, "sites": loci.assign(branch="lineage"), "samples": samples}
+
+
 def has_expression(slug: str) -> bool:
     """Return whether a dummy of `slug` has a matrix: where expression is what is taken first."""
     return any(need.any[0] == "expression" for need in needs.of(slug))
@@ -503,8 +538,62 @@ def write(slug: str, out: Path, *, n: int = 200, seed: int = 1) -> list[Path]:
         raise InvalidDummy(f"seed: got {seed}, expected 0 or more")
     matrix = expression(slug, n, seed) if has_expression(slug) else None
     return templates.write_folder(
-        slug, out, patients(slug, columns_of(slug), n, seed), matrix, readme=readme(slug, n, seed)
-    )
+        slug, out, patients(slug, columns_of(slug), n, seed), matrix,
+        tables=genome(slug, n, seed), readme=readme(slug, n, seed),
+    )  # fmt: skip
+
+
+def genome(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
+    """Return what `slug` takes of genomes: break points, segments or none of them.
+
+    Of break points, every patient has two deletions in genome-like sequence, the first with a
+    consensus signal of 12 at one end and of 23 at the other. Of segments, every patient has a quiet
+    genome and, 90 days later, an aneuploid one in two of three.
+    """
+    wanted = {name.partition(".")[0] for need in needs.of(slug) for name in need.any}
+    makers = {"breakpoints": _junctions, "segments": _copy_number}
+    reads = serial(slug, n, seed) if "variants" in wanted else {}
+    return reads | {
+        name: make(_ids(n), np.random.default_rng([seed, len(name)]))
+        for name, make in makers.items()
+        if name in wanted
+    }
+
+
+def _junctions(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    from ballbook import motif
+    from ballbook import recombination as rag
+
+    windows = rag.genome_like(4 * len(ids), 100, rng)
+    word = np.tile(motif.encode("".join(rag.CONSENSUS)), (len(ids), 1))
+    for end, spacer, forward in ((0, 12, True), (1, 23, False)):
+        filler = rag.independent_bases(len(ids), spacer, 0.41, rng)
+        site = np.hstack([word[:, : rag.HEPTAMER], filler, word[:, rag.HEPTAMER :]])
+        at = slice(end, None, 4)
+        windows[at] = rag.plant(windows[at], site, offset=0, forward=forward)
+    rows = []
+    for i, name in enumerate(ids):
+        starts = rng.integers(20_000_000, 60_000_000, 2)
+        for j, start in enumerate(starts):
+            pos = (int(start), int(start) + 200_000)
+            for end, strand in enumerate("+-"):
+                text = motif.decode(windows[4 * i + 2 * j + end])
+                rows.append((name, f"J{j + 1}", "chr9", pos[end], strand, text))
+    names = ["sample", "junction", "chrom", "pos", "strand", "sequence"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _copy_number(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    from ballbook.copy_number import simulate_truth
+
+    parts = []
+    for i, name in enumerate(ids):
+        for sample, day in (("a", 0), ("b", 90)):
+            aneuploid = sample == "b" and i % 3 < 2
+            truth = simulate_truth("aneuploid" if aneuploid else "quiet", rng)
+            parts.append(truth.assign(sample=f"{name}-{sample}", patient=name, day=day))
+    names = ["sample", "patient", "day", "chrom", "start", "end", "total", "minor"]
+    return pd.concat(parts, ignore_index=True)[names]
 
 
 def readme(slug: str, n: int, seed: int) -> str:

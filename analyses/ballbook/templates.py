@@ -6,7 +6,7 @@ They show the shape of a file and pass its check; a run on them is labelled (see
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -54,7 +54,8 @@ def write(slug: str, out: Path) -> list[Path]:
     matrix = None
     if any("expression" in n.any for n in needs.of(slug)):
         matrix = dummy.shape_expression(slug, N)
-    return write_folder(slug, out, dummy.patients(slug, columns(slug), N, 0), matrix)
+    drawn = dummy.patients(slug, columns(slug), N, 0)
+    return write_folder(slug, out, drawn, matrix, tables=dummy.genome(slug, N, 0))
 
 
 def write_folder(
@@ -63,6 +64,7 @@ def write_folder(
     patients: pd.DataFrame,
     matrix: pd.DataFrame | None,
     readme: str | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[Path]:
     """Write a cohort for `slug` with its dictionary into the folder `out`; return the files.
 
@@ -74,6 +76,8 @@ def write_folder(
         Counts, genes by patients.
     readme : str, optional
         Written as ``README.md``.
+    tables : mapping, optional
+        Name to a further table, such as break points.
     """
     out.mkdir(parents=True, exist_ok=True)
     files = []
@@ -84,6 +88,9 @@ def write_folder(
     if matrix is not None:
         rows = [[gene, *row] for gene, row in zip(matrix.index, matrix.to_numpy(), strict=True)]
         files.append(_write(out / "expression.counts.csv", [["gene", *matrix.columns], *rows]))
+    for name, further in (tables or {}).items():
+        lines_of = [list(further), *further.to_numpy().tolist()]
+        files.append(_write(out / f"{name}.csv", lines_of))
     roles = {name: role for name, role in columns(slug).items() if name in patients}
     described = [_described(name, role, patients[name]) for name, role in roles.items()]
     head = ["column", "needed", "meaning", "expected", "also understood as", "example"]
@@ -99,6 +106,7 @@ def write_folder(
         "",
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table),
         "",
+        *(line for name in tables or {} for line in _further(name)),
         *_notes(slug, None if matrix is None else len(matrix)),
     ]
     (out / "dictionary.md").write_text("\n".join(lines), encoding="utf8")
@@ -142,6 +150,17 @@ def _described(name: str, role: str, values: pd.Series) -> list[str]:
         column.expected if column else "one of fast, intermediate, slow",
         ", ".join(column.synonyms) if column and own else "",
         next((v for v in values if v), column.example if column else ""),
+    ]
+
+
+def _further(name: str) -> list[str]:
+    """Return the words on a further table."""
+    words = dictionary(name)
+    return [
+        f"`{name}.csv` holds {words.row} in each row:",
+        "",
+        *(f"- `{c.name}`{' (required)' if c.required else ''}: {c.help}" for c in words.columns),
+        "",
     ]
 
 
