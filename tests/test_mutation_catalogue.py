@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ballbook.cohort import InvalidCohort
+from ballbook import needs
+from ballbook.cohort import InvalidCohort, read_cohort
 from ballbook.mutation_catalogue import (
     CHANNELS,
     Fasta,
@@ -219,3 +220,66 @@ def test_every_fault_of_a_table_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidCohort, match="text table"):
         read_counts(path)
+
+
+# ---------------------------------------------------------------------------- a reader's cohort
+
+
+def folder_of(tmp_path: Path, *, shift: int = 0) -> Path:
+    """Write variants of two samples, a genome and the branches of sites."""
+    rng = np.random.default_rng(7)
+    text = "".join(rng.choice(list("ACGT"), 3000))
+    out = tmp_path / f"cohort{shift}"
+    out.mkdir()
+    write(out / "genome.fa", {"chr1": text[shift:] + text[:shift]}, 50, index=True)
+    rows = []
+    for i, p in enumerate(range(5, 2905, 10)):
+        ref = text[p - 1]
+        alt = "ACGT"[("ACGT".index(ref) + 1 + i % 3) % 4]
+        for sample, reads in (("early", 20 if i < 200 else 0), ("late", 2 if i < 50 else 25)):
+            rows.append(("chr1", p, ref, alt, sample, reads, 100))
+    names = ["chrom", "pos", "ref", "alt", "sample", "alt_reads", "depth"]
+    frame = pd.DataFrame(rows, columns=names)
+    frame.to_csv(out / "variants.csv", index=False)
+    return out
+
+
+def test_variants_beside_their_genome_are_counted(tmp_path: Path) -> None:
+    out = folder_of(tmp_path)
+    cohort = read_cohort(out)
+    assert cohort.catalogue is not None and not cohort.catalogue.branches
+    # 290 sites; two reads are not enough to say that a sample has a variant.
+    assert cohort.catalogue.totals.to_dict() == {"early": 200, "late": 240}
+    assert needs.has(cohort, "catalogue")
+    frame = pd.read_csv(out / "variants.csv").drop_duplicates(["chrom", "pos"])
+    frame["branch"] = ["trunk"] * 100 + ["AML root"] * 150 + [""] * 40
+    sites = frame[["chrom", "pos", "ref", "alt", "branch"]]
+    sites.to_csv(out / "sites.csv", index=False)
+    cohort = read_cohort(out)
+    assert cohort.catalogue is not None and cohort.catalogue.branches
+    assert cohort.catalogue.totals.to_dict() == {"trunk": 100, "AML root": 150}
+
+
+def test_a_genome_of_another_build_refuses_the_cohort(tmp_path: Path) -> None:
+    with pytest.raises(InvalidCohort, match="Another genome build"):
+        read_cohort(folder_of(tmp_path, shift=3))
+
+
+def test_a_table_of_channels_is_a_cohort(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    table().to_csv(path)
+    cohort = read_cohort(path)
+    assert cohort.catalogue is not None and cohort.n == 2 and cohort.tier == "yours"
+    assert cohort.files.keys() == {"mine.csv"}
+    inside = tmp_path / "folder"
+    inside.mkdir()
+    table().to_csv(inside / "catalogue.csv")
+    assert read_cohort(inside).catalogue is not None
+    table().to_csv(inside / "catalogue.tsv", sep="\t")
+    with pytest.raises(InvalidCohort, match="one file catalogue"):
+        read_cohort(inside)
+    bad = table()
+    bad.iloc[0, 0] = -1
+    bad.to_csv(path)
+    with pytest.raises(InvalidCohort, match="a whole number, 0 or more"):
+        read_cohort(path)

@@ -37,6 +37,7 @@ from ballbook.results import Tier
 
 if TYPE_CHECKING:
     from ballbook.genome_files import Genome
+    from ballbook.mutation_catalogue import Catalogue
     from ballbook.variants import Serial
 
 ExpressionKind = Literal["counts", "tpm", "log2", "logcpm"]
@@ -96,6 +97,9 @@ class Cohort:
     genome : Genome, optional
         Break points and copy-number segments, as `ballbook.genome_files` reads them; their samples
         stand for patients in the same way.
+    catalogue : Catalogue, optional
+        Substitutions by kind and neighbours: a table of the 96 channels, or of the variants where a
+        genome lies beside them (`ballbook.mutation_catalogue`).
     """
 
     id: str
@@ -112,6 +116,7 @@ class Cohort:
     plates: pd.DataFrame | None = None
     serial: Serial | None = None
     genome: Genome | None = None
+    catalogue: Catalogue | None = None
 
     @property
     def n(self) -> int:
@@ -283,6 +288,7 @@ class _Reader:
         self.parts: dict[str, str] = {}
         self.serial: Serial | None = None
         self.genome: Genome | None = None
+        self.catalogue: Catalogue | None = None
 
     def part(self, name: str) -> str:
         """Return what the map takes a sheet or file for, else its own name; keep that it is there.
@@ -1242,7 +1248,17 @@ def _mrd_columns(mrd: pd.DataFrame) -> pd.DataFrame:
 _COMPANIONS = {"README.md", "dictionary.csv", "dictionary.md", "map.yml"}
 _NAMED = {"patients", "outcomes", "mrd", "drug_response", "plates"}
 TABLES_READ = frozenset(
-    {*_NAMED, "expression", "variants", "sites", "samples", "breakpoints", "segments", "genome"}
+    {
+        *_NAMED,
+        "expression",
+        "variants",
+        "sites",
+        "samples",
+        "breakpoints",
+        "segments",
+        "genome",
+        "catalogue",
+    }
 )
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 
@@ -1349,6 +1365,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         plates=drugs[1],
         serial=reader.serial,
         genome=reader.genome,
+        catalogue=reader.catalogue,
     )
 
 
@@ -1360,7 +1377,7 @@ def _declared(path: Path) -> str | None:
 
 def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a file or folder as text, its expression file and its cohort.yml."""
-    from ballbook import genome_files, variants
+    from ballbook import genome_files, mutation_catalogue, variants
 
     tables: dict[str, _Table] = {}
     expression_file: Path | None = None
@@ -1389,6 +1406,9 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         tables = sheets
     elif part := genome_files.part_of(path, path.name.split(".")[0].lower()):
         if patients := _genome({part: [path]}, reader):
+            tables = {"patients": patients}
+    elif mutation_catalogue.is_counts(path):
+        if patients := _channels(path, reader):
             tables = {"patients": patients}
     elif names := expression_files.samples(path):
         tables, expression_file = {"patients": _unknown(names, path, reader)}, path
@@ -1554,6 +1574,42 @@ def _genome(
     return _Table(file, ["patient_id"], rows, [1] * len(rows))
 
 
+def _channels(path: Path, reader: _Reader) -> _Table | None:
+    """Read a table of the 96 channels; return its columns as patients of whom no more is known."""
+    from ballbook import mutation_catalogue
+
+    content = reader.content(path)
+    if content is None:
+        return None
+    try:
+        reader.catalogue = mutation_catalogue.read_counts(path)
+    except InvalidCohort as e:
+        for p in e.problems:
+            reader.wrong(p.file, p.expected, p.row, p.column, p.value, p.mend)
+        return None
+    rows = [[str(name)] for name in reader.catalogue.counts]
+    return _Table(path.name, ["patient_id"], rows, [1] * len(rows))
+
+
+def _substitutions(path: Path, reader: _Reader) -> None:
+    """Count the substitutions of the variants by their neighbours in the genome at `path`."""
+    from ballbook import mutation_catalogue
+
+    if reader.serial is None:
+        return
+    if path.suffix.lower() == ".gz":
+        reader.notes.append(f"{path.name}: unpack it to have neighbours of substitutions counted.")
+        return
+    try:
+        genome = mutation_catalogue.Fasta(path)
+        reader.catalogue = mutation_catalogue.of_serial(reader.serial, genome)
+    except (mutation_catalogue.InvalidFasta, mutation_catalogue.WrongReference) as e:
+        mend = f"{e}"
+        reader.wrong(path.name, "the genome that the variants were called against", mend=mend)
+        return
+    reader.notes += reader.catalogue.notes
+
+
 def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
     """Return patients of whom nothing but a sample in a matrix is known."""
     reader.notes.append(f"{path.name}: nothing is known of its {len(names):,} samples but genes.")
@@ -1571,6 +1627,7 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     others: list[str] = []
     loci: dict[str, list[Path]] = {}
     genome: dict[str, list[Path]] = {}
+    channels: list[Path] = []
     for file in sorted(p for p in folder.iterdir() if p.is_file()):
         table_like = file.suffix.lower() in _ENDINGS and file.name not in _COMPANIONS
         name = file.name.split(".")[0].lower()
@@ -1585,6 +1642,8 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
             genome.setdefault(part, []).append(file)
         elif part := variants.part_of(file, name):
             loci.setdefault(part, []).append(file)
+        elif name == "catalogue" and file.suffix.lower() in _ENDINGS:
+            channels.append(file)
         elif name == "expression":
             expression.append(file)
         elif name in _NAMED and file.suffix.lower() in _ENDINGS:
@@ -1609,7 +1668,16 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     structure = (
         _genome(genome, reader, about) if {"breakpoints", "segments"} & set(genome) else None
     )
-    if "patients" not in seen and "variants" in loci:
+    if channels[1:]:
+        mend = "keep one of the two in the folder"
+        expected = f"one file catalogue, not also {channels[0].name}"
+        reader.wrong(channels[1].name, expected, mend=mend)
+    columns = _channels(channels[0], reader) if channels else None
+    if not channels and samples and genome.get("genome"):
+        _substitutions(genome["genome"][0], reader)
+    if "patients" not in seen and channels and not loci:
+        tables |= {"patients": columns} if columns else {}
+    elif "patients" not in seen and "variants" in loci:
         tables |= {"patients": samples} if samples else {}
     elif "patients" not in seen and {"breakpoints", "segments"} & set(genome):
         tables |= {"patients": structure} if structure else {}

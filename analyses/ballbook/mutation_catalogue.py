@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ballbook.cohort import Problem
+    from ballbook.variants import Serial
 
 SUBSTITUTIONS = ("C>A", "C>G", "C>T", "T>A", "T>C", "T>G")
 CHANNELS: tuple[str, ...] = tuple(
@@ -47,6 +48,7 @@ for _a in range(4):
                     _name = f"{BASES[_q[0]]}[{BASES[_q[1]]}>{BASES[_q[2]]}]{BASES[_q[3]]}"
                     _CHANNEL[_a, _r, _t, _z] = _PLACE[_name]
 NAMED = 3
+LEAST_READS = 3
 MAX_TABLE = 50_000_000
 
 
@@ -189,11 +191,14 @@ class Catalogue:
     left_out : dict
         Variants that are in no channel, by reason.
     notes : tuple of str
+    branches : bool
+        The columns are branches of one patient's tree and no samples.
     """
 
     counts: pd.DataFrame
     left_out: dict[str, int]
     notes: tuple[str, ...] = ()
+    branches: bool = False
 
     @property
     def totals(self) -> pd.Series:
@@ -268,6 +273,34 @@ def build(sites: pd.DataFrame, groups: Sequence[str] | pd.Series, genome: Fasta)
         notes.append(f"{pairs:,} substitutions stand right after another of the same group.")
     made = pd.DataFrame(counts, index=pd.Index(CHANNELS, name="channel"), columns=names)
     return Catalogue(made, {k: v for k, v in left.items() if v}, tuple(notes))
+
+
+def of_serial(serial: Serial, genome: Fasta) -> Catalogue:
+    """Return the catalogue of a cohort's variants, by branch where its sites name branches.
+
+    Else by sample, controls aside: a sample has what `LEAST_READS` of its reads show.
+
+    Raises
+    ------
+    WrongReference
+        As `build`.
+    """
+    found = serial.variants
+    if serial.sites is not None and (serial.sites["branch"].astype(str) != "").any():
+        named = serial.sites[serial.sites["branch"].astype(str) != ""]
+        key = ["chrom", "pos", "ref", "alt"]
+        there = found.sites[key].merge(named, on=key, how="inner")
+        return replace(build(there, there["branch"].astype(str), genome), branches=True)
+    control = set()
+    if serial.samples is not None:
+        control = set(serial.samples.loc[serial.samples["control"], "sample"])
+    parts = [
+        found.sites[found.alt[:, j] >= LEAST_READS].assign(group=name)
+        for j, name in enumerate(found.samples)
+        if name not in control
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    return build(frame, frame["group"], genome)
 
 
 def _agree(

@@ -91,6 +91,8 @@ def has(cohort: Cohort, name: str) -> bool:
         return cohort.expression is not None
     if table in {"variants", "sites", "samples"}:
         return _has_serial(cohort, table, column)
+    if table == "catalogue":
+        return cohort.catalogue is not None
     if table in {"breakpoints", "segments"}:
         return _has_genome(cohort, table, column)
     if table == "patients":
@@ -185,6 +187,8 @@ def _words(name: str) -> str:
     table, _, column = name.partition(".")
     if table == "expression":
         return "a table expression"
+    if table == "catalogue":
+        return "a table of the 96 channels, or variants with their genome"
     if table == "patients":
         return f"a column {column} with a value"
     if name == "segments.day":
