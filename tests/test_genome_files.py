@@ -92,13 +92,13 @@ def test_an_index_gives_the_same_sequence(tmp_path: Path) -> None:
         f"chr1\t3000\t{start}\t50\t51\nchr9\t3000\t{second}\t50\t51\n"
     )
     check_deletion(read_cohort(folder))
-    ends = table("chrom,pos,strand", "chr1,3,+", "chr1,2998,+")
+    ends = table("chrom,pos,strand", "chr1,13,+", "chr1,2988,+")
     write(folder, breakpoints__csv=ends)
     cohort = read_cohort(folder)
     assert cohort.genome is not None and cohort.genome.breakpoints is not None
     first, last = cohort.genome.breakpoints["sequence"]
-    assert first == "N" * 97 + GENOME["chr1"][:103]
-    assert last == GENOME["chr1"][2898:] + "N" * 98
+    assert first == "N" * 87 + GENOME["chr1"][:113]
+    assert last == GENOME["chr1"][2888:] + "N" * 88
     assert cohort.genome.breakpoints["junction"].isna().all()
 
 
@@ -141,6 +141,7 @@ COPIES = "chrom,start,end,total"
         ({"breakpoints__csv": table("chrom,pos,strand", "1,5,+")}, "genome.fa into the folder"),
         ({"breakpoints__csv": table(WITH, f"1,5,x,{GOOD}")}, "one of +, -"),
         ({"breakpoints__csv": table(WITH, "1,5,+,ACGT")}, "even number"),
+        ({"breakpoints__csv": table(WITH, f"1,5,+,{'N' * 60}")}, "half is known"),
         ({"breakpoints__csv": table(WITH, f"1,5,+,{GOOD}A")}, "even number"),
         ({"breakpoints__csv": table(WITH, f"1,5,+,{GOOD[:-1]}X")}, "even number"),
         ({"breakpoints__csv": table(f"junction,{WITH}",

@@ -148,6 +148,9 @@ def test_the_least_of_many(p: float, n: int) -> None:
 
 def test_composition_counts_both_strands() -> None:
     np.testing.assert_allclose(m.composition(m.encode("AAACN")), [3 / 8, 1 / 8, 1 / 8, 3 / 8])
+    np.testing.assert_allclose(
+        m.composition(m.encode("AA"), pseudo=1), [1 / 3, 1 / 6, 1 / 6, 1 / 3]
+    )
     with pytest.raises(ValueError, match="no known base"):
         m.composition(m.encode("NN"))
 

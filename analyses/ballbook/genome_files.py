@@ -288,6 +288,11 @@ def _breakpoints(table: _Table, reader: _Reader, reference: Path | None) -> pd.D
         reader.wrong(table.file, "the sequence around the break", table.numbers[i], "sequence",
                      "", mend)  # fmt: skip
     for i, text in enumerate(frame["sequence"]):
+        if isinstance(text, str) and len(re.findall("[ACGTacgt]", text)) < len(text) / 2:
+            mend = "leave out ends that lie in gaps of the reference"
+            reader.wrong(table.file, "a sequence of which half is known", table.numbers[i],
+                         "sequence", f"{text[:20]}...", mend)  # fmt: skip
+            continue
         if isinstance(text, str) and not (
             re.fullmatch("[ACGTNacgtn]+", text)
             and len(text) % 2 == 0

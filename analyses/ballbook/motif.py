@@ -67,8 +67,10 @@ def reverse_complement(codes: Codes) -> Codes:
     return _COMPLEMENT[codes][..., ::-1]
 
 
-def composition(codes: ArrayLike) -> Floats:
+def composition(codes: ArrayLike, *, pseudo: float = 0.0) -> Floats:
     """Return the frequencies of A, C, G, T on both strands together, from codes of any shape.
+
+    `pseudo` is added to the count of every base, so that none is 0 in short sequence.
 
     Raises
     ------
@@ -76,6 +78,7 @@ def composition(codes: ArrayLike) -> Floats:
         Where no base is known.
     """
     counts = np.bincount(np.asarray(codes, np.uint8).ravel(), minlength=5)[:4].astype(float)
+    counts += pseudo
     if not counts.sum():
         raise ValueError("the sequence has no known base")
     both = counts + counts[::-1]
