@@ -198,6 +198,28 @@ def fits(parents: ArrayLike, low: ArrayLike, high: ArrayLike) -> bool:
     )
 
 
+def that_fit_together(low: ArrayLike, high: ArrayLike, size: ArrayLike) -> NDArray[np.bool_]:
+    """Return which clones a tree can hold: the largest first, each that still leaves a tree.
+
+    A cluster of artefacts, of variants lost with a chromosome, or of two clones that could not be
+    told apart, may fit no tree with the others.
+
+    Parameters
+    ----------
+    low, high : array_like of float, clones by samples
+    size : array_like of int, one a clone
+        Sites.
+    """
+    low_, high_ = _bounds(low, high)
+    keep = np.zeros(len(low_), dtype=bool)
+    if len(enumerate_trees(low_, high_, limit=1)):
+        return ~keep
+    for c in np.argsort(-np.asarray(size), kind="stable"):
+        keep[c] = True
+        keep[c] = len(enumerate_trees(low_[keep], high_[keep], limit=1)) > 0
+    return keep
+
+
 def enumerate_trees(
     low: ArrayLike,
     high: ArrayLike,
