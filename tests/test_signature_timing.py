@@ -57,6 +57,13 @@ def test_without_the_day_of_sampling_the_second_course_is_possible() -> None:
     assert "between courses" in places and "during relapse treatment" in places
 
 
+def test_a_course_that_begins_with_the_sample_left_no_marks_in_it() -> None:
+    at_once = Course("relapse treatment", 1100, 1500)
+    assert split(tree(True, True), [TREATMENT, at_once])[:2] == (100, 800)
+    with pytest.raises(Contradiction):
+        bounds([Branch("a", None, True, sampled=100, ends=True)], [TREATMENT])
+
+
 def test_marks_only_shared_or_only_private_bound_one_side() -> None:
     assert split(tree(True, None), [TREATMENT])[:2] == (100, 1100)
     assert split(tree(None, True), [TREATMENT])[:2] == (-math.inf, 800)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -164,7 +164,7 @@ def _ordered(branches: Sequence[Branch]) -> list[Branch]:
 
 
 def _feasible(
-    order: Sequence[Branch], chosen: Iterable[tuple[str, float, str, float]], birth: float
+    order: Sequence[Branch], chosen: Sequence[tuple[str, float, str, float]], birth: float
 ) -> dict[str, tuple[float, float]] | None:
     """Return the bounds of each branch's end under one assignment, or None."""
     low = {b.name: birth for b in order}
@@ -197,6 +197,13 @@ def _feasible(
         return None
     if any(low[n] > high[n] for n in low):
         return None
+    # A branch that only touches a course did not live through any of it.
+    parents = {b.name: b.parent for b in order}
+    for name, bound, kind, last in chosen:
+        began = parents[name]
+        earliest = birth if began is None else low[began]
+        if kind == "marks" and (high[name] <= bound or earliest >= last):
+            return None
     return {n: (low[n], high[n]) for n in low}
 
 
