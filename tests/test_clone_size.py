@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from ballbook import clone_size as cs
+from ballbook import clones
 from ballbook.beta_binomial import beta_binomial, log_tail, log_tail_of_sum, rho_that_explains
 from ballbook.results import Estimate
 
@@ -194,6 +195,23 @@ def test_more_than_all_cells_is_said_to_be_so() -> None:
     for wrong in ({"copy_number": 3}, {"purity": 0.0}, {"purity": 1.2}, {"multiplicity": 0}):
         with pytest.raises(ValueError, match="purity"):
             cs.cells_of_clone(Estimate("mean", 0.1), **wrong)  # type: ignore[arg-type]
+
+
+def test_the_reads_behind_a_p_value_are_all_found_and_no_others() -> None:
+    found = clones.reads_of_p("1.5e-151", 1.6e-4, (225_000, 240_000))
+    assert {290} <= set(found["k"]) <= set(range(280, 300))
+    for row in found.itertuples():
+        for n in (row.n_low, row.n_high):
+            assert 1.45 <= 10 ** (cs.log_p_value(row.k, n, 1.6e-4) / math.log(10) + 151) <= 1.55
+        outside = cs.log_p_value(row.k, row.n_high + 1, 1.6e-4) / math.log(10) + 151
+        assert row.n_high == 240_000 or 10**outside > 1.55
+    wide = clones.reads_of_p("1.5e-151", 1.6e-4, (225_000, 240_000), error_room=5e-6)
+    assert set(wide["k"]) > set(found["k"])
+    assert clones.reads_of_p("0.5e-300", 1e-4, (100, 101)).empty
+    by_hand = [
+        k for k in range(6, 40) if 0.0015 <= math.exp(cs.log_p_value(k, 1000, 0.005)) < 0.0025
+    ]
+    assert clones.reads_of_p("2e-3", 0.005, (1000, 1000))["k"].tolist() == by_hand
 
 
 # ---------------------------------------------------------------------------------- detection

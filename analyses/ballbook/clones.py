@@ -97,6 +97,43 @@ def clone_sizes(
     return CloneSizes(pd.DataFrame(rows, columns=columns))
 
 
+def reads_of_p(
+    p: str, error: float, reads: tuple[int, int], *, error_room: float = 0.0
+) -> pd.DataFrame:
+    """Return every count whose tail prints as `p`, for numbers of reads in a range.
+
+    Unlike `clone_sizes` this takes no printed fraction, so that the fraction it gives can be
+    compared with one.
+
+    Parameters
+    ----------
+    p : str
+        As printed.
+    error, error_room : float
+        As in `clone_sizes`.
+    reads : (int, int)
+        Fewest and most reads.
+
+    Returns
+    -------
+    DataFrame
+        ``k, n_low, n_high``; empty where no count fits.
+    """
+    p_low, p_high = (math.log(x) for x in _band(p))
+    weak, strong = error - error_room, error + error_room
+    first, last = reads
+    rows = []
+    for k in range(math.ceil(last * strong) + 1, first):
+        low = _first(partial(_tail_at_least, k, strong, p_low), first, last)
+        high = _first(partial(_tail_at_least, k, weak, p_high), first, last)
+        if low < high:
+            rows.append((k, low, high - 1))
+        elif low > last:
+            # Still more variant reads are still less likely.
+            break
+    return pd.DataFrame(rows, columns=["k", "n_low", "n_high"])
+
+
 def log_upper_tail(k: int, n: ArrayLike, error: float) -> NDArray[np.float64]:
     r"""Return :math:`\ln P(X\ge k)` for :math:`X\sim\mathrm{Bin}(n,e)`, far below underflow.
 
