@@ -345,7 +345,7 @@ def test_weibull_fits_to_target_are_those_of_r(relapsed: pd.DataFrame, r: Any) -
 # --- typed tables and claims --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["evolve", "comparators", "case_reports"])
+@pytest.mark.parametrize("name", ["evolve", "comparators", "cases", "incidence"])
 def test_every_typed_row_has_its_source_and_place(name: str) -> None:
     table = pd.read_csv(PUBLISHED / f"lineage_switch_{name}.csv")
     assert len(table) > 0
@@ -361,29 +361,40 @@ def test_printed_counts_add_up() -> None:
     assert b_lineage == table.loc[table["quantity"] == "analysed", "count"].item() == 70
 
 
-def test_case_reports_hold_one_survival_time() -> None:
-    table = pd.read_csv(PUBLISHED / "lineage_switch_case_reports.csv")
-    assert table["source"].is_unique
-    assert (table["patients"].sum(), table["survival_times"].sum()) == (59, 1)
-    assert (table["in_remission"].sum(), table["remission_known"].sum()) == (4, 5)
-    assert (table["in_remission"] <= table["remission_known"]).all()
-    parts = ["b_all", "kmt2a_known", "after_immunotherapy", "remission_known", "died", "alive"]
-    for column in parts:
-        assert (table[column] <= table["patients"]).all(), column
+CASES = PUBLISHED / "lineage_switch_cases.csv"
 
 
-def test_case_reports_are_those_of_the_literature_table(shared_data: Path) -> None:
+def test_the_catalogue_holds_59_patients_and_one_survival_time() -> None:
+    table = pd.read_csv(CASES)
+    assert len(table) == table["case"].nunique() == 59
+    assert table["source"].nunique() == 34
+    assert table["months_survived"].notna().sum() == 1
+    assert table["remission"].value_counts().to_dict() == {"yes": 4, "no": 1}
+    assert table["status"].value_counts().to_dict() == {"dead": 11, "alive": 2}
+    words = {
+        "age_group": {"infant", "paediatric", "adult"}, "kmt2a_r": {"yes", "no"},
+        "therapy": {"blinatumomab", "CAR T cells", "CD19-directed", "chemotherapy"},
+        "phenotype": {"AML", "MPAL", "other"}, "individual": {"yes", "no"},
+    }  # fmt: skip
+    for column, allowed in words.items():
+        assert set(table[column].dropna()) == allowed, column
+    named = table["genetics"].fillna("")
+    assert (table.loc[named.str.startswith("KMT2A::"), "kmt2a_r"] == "yes").all()
+
+
+def test_the_catalogue_is_that_of_the_literature_table(shared_data: Path) -> None:
     folder = shared_data / "clinical" / "lineage-switch-literature"
-    cases = pd.read_csv(folder / "cases.csv", dtype=str, keep_default_na=False)
-    table = pd.read_csv(PUBLISHED / "lineage_switch_case_reports.csv")
-    for column, truth in {
-        "patients": len(cases),
-        "b_all": (cases["origin"] == "B-ALL").sum(),
-        "kmt2a_r": (cases["kmt2a_r"] == "yes").sum(),
-        "died": (cases["vital_status"] == "dead").sum(),
-        "survival_times": (cases["survival_months_after_switch"] != "").sum(),
-    }.items():
-        assert table[column].sum() == truth
+    theirs = pd.read_csv(folder / "cases.csv", dtype=str, keep_default_na=False)
+    mine = pd.read_csv(CASES, dtype=str, keep_default_na=False)
+    assert mine["case"].tolist() == theirs["case_id"].tolist()
+    for column, given in {
+        "age_years": "age_years", "sex": "sex", "kmt2a_r": "kmt2a_r", "status": "vital_status",
+        "months_from_all": "months_all_dx_to_switch", "remission": "remission_after_switch",
+        "months_from_immunotherapy": "months_immunotherapy_to_switch",
+        "phenotype": "phenotype_at_switch", "individual": "individually_described",
+        "months_survived": "survival_months_after_switch",
+    }.items():  # fmt: skip
+        assert mine[column].tolist() == theirs[given].replace("unknown", "").tolist(), column
 
 
 def test_claims_of_the_page_are_complete() -> None:

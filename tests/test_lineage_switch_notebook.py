@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ballbook import paths
+from ballbook import datasets, paths
 from ballbook.run import run
+from ballbook.survival import kaplan_meier
 
 SLUG = "lineage-switch-survival"
 pytestmark = pytest.mark.slow
@@ -134,12 +135,92 @@ def test_the_answer_stands_at_the_top_and_names_the_doubt(page: Path) -> None:
 
 
 def test_every_figure_has_its_files_and_its_numbers(page: Path) -> None:
-    for name in ("curves-of-one-median", "survival-after-relapse", "survival-by-kmt2a", "medians"):
+    names = ("curves-of-one-median", "survival-after-relapse", "survival-by-kmt2a", "medians")
+    for name in (*names, "what-is-reported", "states-from-diagnosis"):
         for ending in ("svg", "png", "csv"):
             assert (page / "figures" / f"{name}.{ending}").stat().st_size > 200
     curves = pd.read_csv(page / "figures" / "curves-of-one-median.csv")
     at_the_median = curves[np.isclose(curves["months"], 4.8)].drop(columns="months")
     assert at_the_median.to_numpy().ravel() == pytest.approx([0.5] * 4)
+
+
+def test_shares_of_the_catalogue_are_those_counted_by_hand(page: Path) -> None:
+    _, estimates, _ = results_of(page)
+    table = pd.read_csv(paths.data() / "published" / "lineage_switch_cases.csv")
+    after = table["therapy"].isin(["blinatumomab", "CAR T cells", "CD19-directed"])
+    known = table[after & (table["origin"] == "B-ALL")]["kmt2a_r"].dropna()
+    e = estimates["catalogue-kmt2a"]
+    assert (e["n_events"], e["n"]) == ((known == "yes").sum(), len(known)) == (8, 15)
+    assert (estimates["catalogue-remission"]["n_events"], 5) == (
+        4,
+        len(table["remission"].dropna()),
+    )
+    listed = pd.read_csv(page / "tables" / "catalogue.csv")
+    assert len(listed) == 59
+
+
+def test_states_of_target_are_its_survival_curves(page: Path, shared_data: Path) -> None:
+    _, estimates, _ = results_of(page)
+    cohort = datasets.load("target-all-p2")
+    efs, os = (cohort.endpoint(name) for name in ("EFS", "OS"))
+    efs, os = (rows[rows["lineage"] == "B"] for rows in (efs, os))
+    for name, wanted in (("discovery", True), ("other", False)):
+        mine = efs[efs["analysis_cohort"].str.contains("DISCOVERY") == wanted]
+        dead = os[os["patient_id"].isin(mine["patient_id"])]
+        free = kaplan_meier(mine["time_months"], mine["event"]).at(60)
+        e = estimates[f"state-{name}-event-free"]
+        assert e["value"] == pytest.approx(free.value, abs=2e-3)
+        assert e["ci_low"] == pytest.approx(free.ci_low, abs=6e-3)
+        died = 1 - (kaplan_meier(dead["time_months"], dead["event"]).at(60).value or 0)
+        assert estimates[f"state-{name}-dead"]["value"] == pytest.approx(died, abs=6e-3)
+    moves = pd.read_csv(page / "tables" / "transitions.csv").set_index(["state", "to"])["n"]
+    first = efs["event_type"].value_counts()
+    assert moves["event-free", "relapsed"] == first["relapse"] + first.get("progression", 0)
+
+
+def own_courses(folder: Path, n: int, switch: float) -> Path:
+    """Write `n` made-up courses from diagnosis, with first events by kind and survival."""
+    rng = np.random.default_rng(17)
+    time, end = rng.exponential(40, n), rng.uniform(40, 100, n)
+    after = rng.exponential(20, n)
+    kind = rng.choice(["relapse", "lineage-switch"], n, p=[1 - switch, switch])
+    happened = time < end
+    os = np.where(happened, np.minimum(time + after, end), end)
+    switched = happened & (kind == "lineage-switch")
+    died = (happened & (time + after < end)).astype(int)
+    frame = pd.DataFrame(
+        {
+            "patient_id": [f"secret-{i}" for i in range(n)],
+            "efs_months": np.minimum(time, end), "efs_event": happened.astype(int),
+            "efs_event_type": np.where(happened, kind, "none"), "os_months": os, "os_event": died,
+            "os_after_switch_months": np.where(switched, os - time, np.nan),
+            "os_after_switch_event": np.where(switched, died, np.nan),
+        }
+    )  # fmt: skip
+    frame.to_csv(folder / "courses.csv", index=False)
+    return folder / "courses.csv"
+
+
+@pytest.mark.parametrize(("switch", "shown"), [(0.4, True), (0.005, False)])
+def test_your_states_from_diagnosis_are_shown_where_they_are_many(
+    shared_data: Path, tmp_path: Path, switch: float, shown: bool
+) -> None:
+    path = own_courses(tmp_path, 300, switch)
+    given = {"cohort": str(path), "n_sim": 50}
+    _, estimates, _ = results_of(run(SLUG, parameters=given, out=tmp_path / "out"))
+    states = {
+        id.removeprefix("own-state-"): e
+        for id, e in estimates.items()
+        if id.startswith("own-state-")
+    }
+    assert ("switched" in states) == shown
+    assert "after-relapse-or-other-event" in states  # nobody had another event
+    assert {e["tier"] for e in states.values()} == {"yours"}
+    assert {e["n_events"] for e in states.values()} == {None}
+    assert sum(e["value"] for e in states.values()) == pytest.approx(1, abs=0.01)
+    table = pd.read_csv(path)
+    free = kaplan_meier(table["efs_months"], table["efs_event"]).at(60).value
+    assert states["event-free"]["value"] == pytest.approx(free, rel=5e-3)
 
 
 def test_no_row_of_a_patient_leaves_target(page: Path) -> None:

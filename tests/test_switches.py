@@ -125,8 +125,9 @@ def test_merged_states_are_those_of_merged_courses(tmp_path: Path) -> None:
     [
         ((30, 9, 6, 20), {"relapsed": "relapsed", "switched": "switched"}),
         ((30, 3, 4, 20), {"relapsed": "relapsed", "switched": "after another event"}),
-        ((30, 9, 1, 20), {"relapsed": "relapsed", "switched": "after another event"}),
-        ((30, 0, 0, 20), {"relapsed": "after another event", "switched": "after another event"}),
+        ((30, 9, 1, 20), {"relapsed": "after relapse or other event", "switched": "switched"}),
+        ((30, 0, 0, 20), {"switched": "after relapse or other event"}),
+        ((2, 9, 1, 20), {"switched": "after relapse or other event"}),
         ((3, 0, 1, 20), None),
         ((30, 9, 6, 2), None),
     ],

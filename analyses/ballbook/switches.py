@@ -28,7 +28,7 @@ from ballbook.white_count import SAME_MONTHS
 SWITCH = "lineage-switch"
 KINDS = {SWITCH: 1, "relapse": 2, "progression": 2}
 AFTER = ("relapsed", "switched", "other event")
-FREE, DEAD, MERGED = "event-free", "dead", "after another event"
+FREE, DEAD = "event-free", "dead"
 
 
 # ------------------------------------------------------------------------------------- print
@@ -286,20 +286,22 @@ def groups_of_states(by_then: pd.Series, min_count: int) -> dict[str, str] | Non
     by_then : Series of int
         Patients who entered each state (`AFTER` and `DEAD`).
     min_count : int
-        States with fewer are merged; if those are too few together, with the next larger one.
+        States with fewer are merged; if those are too few together, with ``relapsed`` before
+        ``switched``, which is shown by itself where it can be.
 
     Returns
     -------
     dict or None
         None where even all together, or the deaths, are too few.
     """
-    size = by_then[list(AFTER)].sort_values()
-    small = [str(name) for name, n in size.items() if n < min_count]
-    if small and size[small].sum() < min_count:
-        small = [str(name) for name in size.index[: len(small) + 1]]
-    if by_then[DEAD] < min_count or (small and size[small].sum() < min_count):
+    small = [name for name in AFTER if by_then[name] < min_count]
+    for name in ("relapsed", "other event", "switched"):
+        if small and by_then[small].sum() < min_count and name not in small:
+            small.append(name)
+    if by_then[DEAD] < min_count or (small and by_then[small].sum() < min_count):
         return None
-    return {name: MERGED if name in small else name for name in AFTER}
+    merged = "after relapse or other event" if "relapsed" in small else "after another event"
+    return {name: merged if name in small else name for name in AFTER}
 
 
 def states_of(
