@@ -111,6 +111,32 @@ def test_controls_without_errors_give_a_bound() -> None:
     assert background_of(serial([0.01]), ERROR).told == ERROR
 
 
+def test_sites_that_vary_widen_the_interval() -> None:
+    data = serial([0.1, 0.1], seed=5)
+    rng = np.random.default_rng(6)
+    share = rng.beta(0.05 * 49, 0.95 * 49, SITES)
+    data.variants.alt[:, 1] = rng.binomial(data.variants.depth[:, 1], share)
+    even, varied = course(data, error=ERROR).samples
+    assert even.rho == 0 and even.fraction == even.pooled
+    assert varied.rho == pytest.approx(0.02, rel=0.3)
+    widths = []
+    for e in (varied.pooled, varied.fraction, varied.net):
+        assert e.ci_low is not None and e.ci_high is not None
+        widths.append(e.ci_high - e.ci_low)
+    assert widths[1] > 1.5 * widths[0] and widths[2] == pytest.approx(widths[1], rel=1e-3)
+    assert varied.net.value is not None and varied.fraction.value is not None
+    less = (varied.fraction.value - ERROR) / (1 - 2 * ERROR)
+    assert varied.net.value == pytest.approx(less)
+
+
+def test_two_reads_of_one_site_are_not_said_to_vary() -> None:
+    data = serial([0.0])
+    data.variants.alt[:] = 0
+    data.variants.alt[3, 0] = 2
+    (s,) = course(data, error=ERROR).samples
+    assert s.rho == 0 and s.fraction == s.pooled
+
+
 def test_a_sample_without_reads_says_nothing() -> None:
     data = serial([0.01, 0.01])
     data.variants.alt[:, 1] = 0

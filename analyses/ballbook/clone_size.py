@@ -48,6 +48,7 @@ from ballbook.results import Estimate, not_estimable
 UNIT = "allele fraction"
 # Mass of the DNA of a diploid human cell, pg: Doležel et al., Cytometry A 2003;51:127.
 PG_PER_CELL = 6.6
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Quantiles over which a background that varies is averaged.
 _QUANTILES = (np.arange(201) + 0.5) / 201
 
@@ -102,7 +103,7 @@ def against_background(k: int, n: int, error: float, *, rho: float = 0.0) -> Est
 
 
 def format_log10_p(log10_p: float | None) -> str:
-    """Return a P value as ``1.5 x 10^-151``, however small."""
+    """Return a P value as ``1.5 x 10`` with its exponent raised, however small."""
     if log10_p is None:
         return "not estimable"
     if log10_p > -2:
@@ -111,7 +112,7 @@ def format_log10_p(log10_p: float | None) -> str:
     mantissa = 10 ** (log10_p - exponent)
     if mantissa >= 9.95:
         mantissa, exponent = 1.0, exponent + 1
-    return f"{mantissa:.1f} \u00d7 10^{exponent}".replace("^-", "^\u2212")
+    return f"{mantissa:.1f} × 10{str(exponent).translate(_RAISED)}"
 
 
 def without_background(

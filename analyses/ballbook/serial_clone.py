@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ballbook import clone_size
 from ballbook.beta_binomial import LEAST_RHO, beta_binomial
-from ballbook.clone_size import UNIT
 from ballbook.results import Estimate, not_estimable
 from ballbook.variants import Serial, Variants
 
+# Sites are said to vary at P values up to this, and with at least as many variant reads.
+VARY_P, VARY_READS = 0.01, 10
 # Fewer controls say nothing of how much the error rate varies between samples.
 FEWEST_CONTROLS = 5
 
@@ -58,11 +59,11 @@ class Sample:
     day : float or None
     sites, blind : int
         Sites counted, and those at which nobody looked.
-    pooled, varied, net : Estimate
-        Allele fraction with its exact interval, with that of the beta-binomial over sites, and less
-        the background.
+    pooled, fraction, net : Estimate
+        Allele fraction with its exact interval; with that of the beta-binomial over sites where
+        they vary; and less the background.
     rho : float
-        Correlation of sites, NaN where it cannot be told.
+        Correlation of sites, 0 where they do not vary.
     cells, leukaemic : Estimate
         Share of all and of leukaemic cells, from `net`.
     log10_p : Estimate
@@ -77,7 +78,7 @@ class Sample:
     sites: int
     blind: int
     pooled: Estimate
-    varied: Estimate
+    fraction: Estimate
     net: Estimate
     rho: float
     cells: Estimate
@@ -109,8 +110,9 @@ class Course:
                     "sample": s.name, "day": s.day, "sites": s.sites, "blind": s.blind,
                     "variant_reads": s.pooled.n_events, "reads": s.pooled.n,
                     "value": s.pooled.value, "ci_low": s.pooled.ci_low,
-                    "ci_high": s.pooled.ci_high, "varied_low": s.varied.ci_low,
-                    "varied_high": s.varied.ci_high, "rho": s.rho, "net": s.net.value,
+                    "ci_high": s.pooled.ci_high, "fraction": s.fraction.value,
+                    "fraction_low": s.fraction.ci_low, "fraction_high": s.fraction.ci_high,
+                    "rho": s.rho, "net": s.net.value,
                     "cells": s.cells.value, "cells_low": s.cells.ci_low,
                     "cells_high": s.cells.ci_high, "log10_p": s.log10_p.value,
                     "called": int(s.called), "limit": s.limit,
@@ -203,6 +205,16 @@ def _one(values: np.ndarray) -> float | None:
     return float(known[0]) if len(known) == 1 and known[0] > 0 else None
 
 
+def _less(fraction: Estimate, rate: float) -> Estimate:
+    """Return a fraction less the background, whose own uncertainty is small beside the sites'."""
+    value, low, high = (
+        None if v is None else max(0.0, (v - rate) / (1 - 2 * rate))
+        for v in (fraction.value, fraction.ci_low, fraction.ci_high)
+    )
+    how = f"{fraction.method}, less {rate:.2g} errors per read"
+    return replace(fraction, value=value, ci_low=low, ci_high=high, method=how)
+
+
 def _sample(
     name: str,
     day: float | None,
@@ -216,11 +228,14 @@ def _sample(
     looked = depth > 0
     k, n = int(alt.sum()), int(depth.sum())
     pooled = clone_size.pooled_fraction(k, n)
-    varied, rho = not_estimable("mean", "no reads", unit=UNIT), math.nan
-    if n:
-        fit = beta_binomial(alt, depth)
-        varied, rho = fit.mean, fit.rho
+    fraction, rho = pooled, 0.0
     net = clone_size.without_background(k, n, back.told)
+    if k >= VARY_READS:
+        fit = beta_binomial(alt, depth)
+        p = fit.overdispersion.p_value
+        if p is not None and p <= VARY_P:
+            fraction, rho = fit.mean, fit.rho
+            net = _less(fraction, back.rate)
     log10_p = clone_size.against_background(k, n, back.rate, rho=back.rho)
     called = log10_p.value is not None and log10_p.value <= math.log10(alpha)
     limit = None
@@ -230,6 +245,6 @@ def _sample(
     if purity is not None:
         leukaemic = clone_size.cells_of_clone(net, purity=purity)
     return Sample(
-        name, day, int(looked.sum()), int((~looked).sum()), pooled, varied, net, rho,
+        name, day, int(looked.sum()), int((~looked).sum()), pooled, fraction, net, rho,
         clone_size.cells_of_clone(net), leukaemic, log10_p, called, limit,
     )  # fmt: skip
