@@ -12,12 +12,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
+import yaml
 
 from ballbook import (
     analyses,
@@ -34,9 +35,8 @@ from ballbook import (
     worked_example,
 )
 from ballbook import render as parts
+from ballbook.results import VERDICTS
 
-# Claims a finding shows on the landing page; its own page shows all.
-SHOWN_ON_BOARD = 3
 DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
 # A claim on its page, and the way back to its row in the ledger, which a lone report does not have.
 CLAIM = re.compile(r'<span id="claim-([\w-]+)">[^<]*</span>')
@@ -171,31 +171,44 @@ def raw(html: str) -> str:
 
 
 def findings_board() -> str:
-    """Return the board of the landing page: finding, published, ours, data, verdict, link."""
-    rows: list[dict[str, Any]] = []
-    known = claims.read()
-    contents = (paths.book() / "_toc.yml").read_text(encoding="utf8")
-    for slug in sorted(analyses.slugs(), key=contents.find):
-        analysis = analyses.find(slug)
-        file = paths.build() / "runs" / slug / "results.json"
-        results = json.loads(file.read_text(encoding="utf8"))
-        title = escape(str(analysis.meta["title"]))
-        link = f'<a href="{analysis.chapter}/{slug}.html">{title}</a>'
-        for i, verdict in enumerate(run.headline(analysis.meta, results)[:SHOWN_ON_BOARD]):
+    """Return the board of the landing page, by chapter: finding, published, ours, data, verdict.
+
+    A page has one row, of its first headline claim that could be tested, and says below its name
+    what became of all its claims.
+    """
+    known, shown = claims.read(), []
+    contents = yaml.safe_load((paths.book() / "_toc.yml").read_text(encoding="utf8"))
+    for part in contents["parts"]:
+        rows = []
+        for slug in (Path(c["file"]).name for c in part["chapters"]):
+            if slug not in analyses.slugs():
+                continue
+            analysis = analyses.find(slug)
+            file = paths.build() / "runs" / slug / "results.json"
+            results = json.loads(file.read_text(encoding="utf8"))
+            found = run.headline(analysis.meta, results)
+            verdict = next((v for v in found if v.verdict != "not-testable"), found[0])
             claim = known[verdict.claim]
             printed = f"<br>{escape(verdict.published)}" if claim.printed else ""
-            again = "" if i == 0 else ' class="bb-again"'
+            title = escape(str(analysis.meta["title"]))
+            words = Counter(v["verdict"] for v in results["verdicts"])
+            told = ", ".join(f"{words[w]} {w.replace('-', ' ')}" for w in VERDICTS if words[w])
             rows.append(
                 {
-                    "Finding": parts.Raw(f"<span{again}>{link}</span>"),
+                    "Finding": parts.Raw(
+                        f'<span><a href="{analysis.chapter}/{slug}.html">{title}</a><br>'
+                        f'<small class="bb-tally">Claims: {told}</small></span>'
+                    ),
                     "Published": parts.Raw(f"{escape(claim.statement)}{printed}"),
                     "Ours": verdict.recomputed,
                     "Data": parts.tier_pill(verdict.tier),
                     "Verdict": parts.verdict_pill(verdict.verdict),
                 }
             )
-    frame = pd.DataFrame(rows, columns=["Finding", "Published", "Ours", "Data", "Verdict"])
-    return raw(parts.table(frame))
+        if rows:
+            table = f'<div class="bb-board">{parts.table(pd.DataFrame(rows))}</div>'
+            shown.append(f"### {part['caption']}\n\n{raw(table)}")
+    return "\n".join(shown)
 
 
 def data_page() -> str:
