@@ -15,8 +15,19 @@ from typing import Any
 
 import pandas as pd
 
-from ballbook import analyses, catalog, claims, figures, paths, render, run
+from ballbook import (
+    analyses,
+    catalog,
+    claims,
+    figures,
+    paths,
+    patient_course,
+    render,
+    run,
+)
 from ballbook.results import TIERS, VERDICTS
+
+COURSES = {"lineage_switch": "coorens2023_course"}  # table in data/published
 
 
 def of_chapter(chapter: str) -> list[str]:
@@ -145,3 +156,26 @@ def write_parts(folder: Path, runs: Path) -> None:
         (folder / f"chapter-{page.parent.name}.md").write_text(
             f"```{{raw}} html\n{html}\n```\n", encoding="utf8"
         )
+    for chapter in COURSES:
+        (folder / f"course-{chapter}.md").write_text(
+            f"```{{raw}} html\n{course(chapter)}\n```\n", encoding="utf8"
+        )
+
+
+def course(chapter: str) -> str:
+    """Return the drawing of the course that a chapter follows, as HTML."""
+    rows = patient_course.printed(COURSES[chapter])
+    with figures.style():
+        svg = figures.svg(patient_course.draw(rows), f"course-{chapter}")
+    inline = figures.themed(svg, f"course-{chapter}", patient_course.in_words(rows))
+    samples = rows[rows["kind"] == "sample"]
+    sizes = rows[rows["kind"] == "size"]
+    caption = (
+        f"Our drawing of what is printed: {int(samples['label'].astype(int).sum())} samples of "
+        f"{len(samples)} times, and clones with their printed sizes ("
+        + "; ".join(f"{r.parent}: {r.label}" for r in sizes.itertuples())
+        + "). Dashed: when a clone split or ended is not printed, and its place is ours. Crosses: "
+        "mutations of the thiopurine signature. Times after diagnosis are printed to about a "
+        "month or a year."
+    )
+    return str(render.figure(f"course-{chapter}", inline, caption, 1, {}))

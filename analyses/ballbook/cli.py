@@ -383,6 +383,33 @@ def run(
 
 
 @main.command()
+@click.argument("chapter")
+@click.option("--cohort", required=True, help="Your cohort: a table or a folder of tables.")
+@click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
+@click.option("--course", help="A CSV with one patient's course, drawn at the top.")
+@click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all runs.")
+@explained
+def chain(
+    chapter: str,
+    cohort: str,
+    column_map: str | None,
+    course: str | None,
+    min_count: int | None,
+    out: Path,
+) -> None:
+    """Run every page of CHAPTER that the cohort can fill, with one page that leads to all."""
+    from ballbook.chain import run_chain
+
+    refuse_full(out)
+    given = {} if min_count is None else {"min_count": min_count}
+    steps = run_chain(chapter, cohort, out, parameters=given, column_map=column_map, course=course)
+    for step in steps:
+        click.echo(f"{step.analysis}: {step.told}")
+    click.echo(str(out / "index.html"))
+
+
+@main.command()
 @click.argument("results", nargs=-1, metavar="R1.json R2.json ...", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the pool.")
 @click.option("--json", "as_json", is_flag=True, help="Print the pooled estimates as JSON.")
