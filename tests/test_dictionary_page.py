@@ -87,7 +87,7 @@ def test_what_nobody_asks_for_has_no_page(rows: dict[tuple[str, str], dict[str, 
 
 
 def test_an_endpoint_that_a_page_takes_is_named(page: str) -> None:
-    assert "lineage-switch-survival</a> (OS after switch)" in page
+    assert "lineage-switch-survival</a> (EFS, OS, OS after switch)" in page
     assert "ikzf1-outcome</a> (EFS)" in page
 
 
