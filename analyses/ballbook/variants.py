@@ -992,9 +992,7 @@ def _build(
         if len(fitting) == 1:
             agreed = fitting[0]
             notes.append(f"Genome build {agreed}: the other has no such positions.")
-        elif len(fitting) == 2:
-            notes.append("Nothing tells the genome build.")
-        else:
+        elif not fitting:
             agreed = "GRCh38"
     if agreed is not None:
         for part, i in beyond[agreed]:
