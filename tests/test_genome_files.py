@@ -233,7 +233,7 @@ def test_days_and_builds(tmp_path: Path) -> None:
     cohort = read_cohort(folder)
     assert needs.has(cohort, "segments.day") and cohort.n == 1
     assert cohort.genome is not None and cohort.genome.build == "GRCh38"
-    assert any("positions fit either" in n for n in cohort.notes)
+    assert any("fit either genome build" in n for n in cohort.notes)
     write(folder, cohort__yml="genome_build: GRCh37\n")
     found = read_cohort(folder).genome
     assert found is not None and found.build == "GRCh37"

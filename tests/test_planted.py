@@ -37,6 +37,8 @@ LONGEST = 431.728156
 FAST = {"expression-map": {"map_seeds": 1},
         "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
         "lineage-switch-survival": {"n_sim": 20},
+        "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
+        "copy-number-profile": {"n_pairs": 10},
         "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
 GUARD = """
 import os, socket
@@ -126,6 +128,14 @@ def planted(slug: str, folder: Path) -> tuple[Path, pd.DataFrame]:
         counts = pd.read_csv(matrix, index_col=0)
         counts.columns = pd.Index(ids)
         counts.to_csv(place / "expression.counts.csv")
+        return place, table
+    if any((source / f"{kind}.csv").is_file() for kind in ("breakpoints", "segments")):
+        whose = dict(zip(pd.read_csv(source / "patients.csv")["patient_id"], ids, strict=True))
+        for file in (f for f in source.glob("*.csv") if f.stem in {"breakpoints", "segments"}):
+            part = pd.read_csv(file, dtype=str, keep_default_na=False)
+            for column in {"sample", "patient"} & set(part):
+                part[column] = part[column].str[:10].map(whose) + part[column].str[10:]
+            part.to_csv(place / file.name, index=False)
         return place, table
     table.to_csv(file := place.with_name(name + ".csv"), index=False)
     return file, table

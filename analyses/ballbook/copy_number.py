@@ -176,46 +176,44 @@ def profile(
 
 
 def _arms(s: pd.DataFrame, build: Build, whole_arm: float) -> pd.DataFrame:
-    rows = []
-    arm: Any
-    for arm in arms(build).itertuples():
-        part = s[s["chrom"] == arm.chrom]
-        inside = np.minimum(part["end"], arm.end) - np.maximum(part["start"], arm.start)
-        size = inside.clip(lower=0).to_numpy(float)
-        total = size.sum()
-        state = part["state"].to_numpy()
-        gained, lost = (size[state == way].sum() / total if total else 0.0 for way in (1, -1))
-        covered = total / (arm.end - arm.start)
-        if covered < LEAST_COVER:
-            call = math.nan
-        elif max(gained, lost) >= whole_arm:
-            call = 1.0 if gained > lost else -1.0
-        else:
-            call = 0.0 if gained + lost < NO_ARM else math.nan
-        rows.append((arm.arm, arm.chrom, covered, gained, lost, call))
-    return pd.DataFrame(rows, columns=["arm", "chrom", "covered", "gained", "lost", "call"])
+    table = arms(build)
+    chrom, state = s["chrom"].to_numpy(str), s["state"].to_numpy()
+    starts, ends = s["start"].to_numpy(), s["end"].to_numpy()
+    same = table["chrom"].to_numpy(str)[:, None] == chrom
+    low, high = (table[name].to_numpy()[:, None] for name in ("start", "end"))
+    inside = np.where(same, np.minimum(ends, high) - np.maximum(starts, low), 0).clip(min=0)
+    total = inside.sum(axis=1)
+    gained, lost = ((inside * (state == way)).sum(axis=1) / np.maximum(total, 1) for way in (1, -1))
+    covered = total / (high - low).ravel()
+    most = np.maximum(gained, lost)
+    call = np.select(
+        [covered < LEAST_COVER, most >= whole_arm, gained + lost < NO_ARM],
+        [math.nan, np.where(gained > lost, 1.0, -1.0), 0.0], math.nan,
+    )  # fmt: skip
+    return table[["arm", "chrom"]].assign(covered=covered, gained=gained, lost=lost, call=call)
 
 
 def common(first: Profile, second: Profile) -> pd.DataFrame:
     """Return what both profiles cover: ``chrom, start, end, first, second`` (states)."""
-    rows = []
+    columns = ["chrom", "start", "end", "state"]
+    tables = [[p.segments[c].to_numpy() for c in columns] for p in (first, second)]
+    found: dict[str, list[Any]] = {c: [] for c in ("chrom", "start", "end", "first", "second")}
     for chrom in AUTOSOMES:
-        parts = [p.segments[p.segments["chrom"] == chrom] for p in (first, second)]
-        if any(part.empty for part in parts):
+        parts = [[c[t[0] == chrom].astype(np.int64) for c in t[1:]] for t in tables]
+        if any(not len(start) for start, _, _ in parts):
             continue
-        cuts = np.unique(
-            np.concatenate([part[["start", "end"]].to_numpy().ravel() for part in parts])
-        )
-        states = []
-        for part in parts:
-            at = np.searchsorted(part["start"].to_numpy(), cuts[:-1], side="right") - 1
-            there = (at >= 0) & (cuts[:-1] < part["end"].to_numpy()[np.maximum(at, 0)])
-            state = part["state"].to_numpy()[np.maximum(at, 0)].astype(float)
-            states.append(np.where(there, state, np.nan))
-        for start, end, a, b in zip(cuts[:-1], cuts[1:], *states, strict=True):
-            if not (math.isnan(a) or math.isnan(b)):
-                rows.append((chrom, int(start), int(end), int(a), int(b)))
-    return pd.DataFrame(rows, columns=["chrom", "start", "end", "first", "second"])
+        cuts = np.unique(np.concatenate([np.concatenate(part[:2]) for part in parts]))
+        left, right = cuts[:-1], cuts[1:]
+        there, states = np.ones(len(left), bool), []
+        for start, end, state in parts:
+            at = np.searchsorted(start, left, side="right") - 1
+            there &= (at >= 0) & (left < end[np.maximum(at, 0)])
+            states.append(state[np.maximum(at, 0)])
+        for name, values in zip(
+            found, (np.repeat(chrom, len(left)), left, right, *states), strict=True
+        ):
+            found[name] += values[there].tolist()
+    return pd.DataFrame(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +263,9 @@ def change(first: Profile, second: Profile, *, ci_level: float = 0.95) -> Change
     altered = Estimate("risk-difference", difference, ci_level=None, method=method)
     m = len(names)
     if m > 2:
-        left = np.array([gained[chroms != c].sum() / size[chroms != c].sum() for c in names])
+        at = pd.Categorical(chroms, names).codes
+        of_each, sizes = np.bincount(at, gained), np.bincount(at, size)
+        left = (gained.sum() - of_each) / (size.sum() - sizes)
         se = math.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())
         reach = stats.t.ppf((1 + ci_level) / 2, m - 1) * se
         altered = replace(

@@ -481,10 +481,11 @@ def _build(segments: pd.DataFrame, file: str, told: Build | None, reader: _Reade
         size = LENGTHS[agreed][c]
         expected = f"a position on {c} of {agreed}, at most {size:,}"
         reader.wrong(file, expected, None, "end", f"{ends[c]:,}", "is this another genome build?")
-    elif told is None:
-        other = "the other has no such positions" if any(beyond.values()) else (
-            "positions fit either; genome_build in cohort.yml tells")  # fmt: skip
-        reader.notes.append(f"Genome build of segments: {agreed} ({other}).")
+    elif told is None and not any(beyond.values()):
+        reader.notes.append(
+            f"Segments are taken as {agreed}: their positions fit either genome build; "
+            "genome_build in cohort.yml tells."
+        )
     return agreed
 
 
