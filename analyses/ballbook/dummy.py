@@ -501,7 +501,8 @@ def serial(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
     rows["alt_reads"], rows["depth"] = alt.ravel(), depth.ravel()
     rows["copy_number"] = 2
     samples = pd.DataFrame({"sample": names})
-    samples["day"] = [*(30 * i for i in range(n)), *[""] * controls]
+    days: list[Any] = [30 * i for i in range(n)]
+    samples["day"] = days + [""] * controls
     samples["control"] = [0] * n + [1] * controls
     samples["purity"] = [0.9] * n + [""] * controls
     return {"variants": rows, "sites": loci.assign(branch="lineage"), "samples": samples}
