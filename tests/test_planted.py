@@ -37,6 +37,7 @@ LONGEST = 431.728156
 FAST = {"expression-map": {"map_seeds": 1},
         "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
         "lineage-switch-survival": {"n_sim": 20},
+        "clone-phylogeny": {"n_tumours": 2, "shown_tumour": 1},
         "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
         "copy-number-profile": {"n_pairs": 10},
         "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
@@ -136,6 +137,16 @@ def planted(slug: str, folder: Path) -> tuple[Path, pd.DataFrame]:
             for column in {"sample", "patient"} & set(part):
                 part[column] = part[column].str[:10].map(whose) + part[column].str[10:]
             part.to_csv(place / file.name, index=False)
+        return place, table
+    if (source / "variants.csv").is_file():
+        whose = dict(zip(pd.read_csv(source / "patients.csv")["patient_id"], ids, strict=True))
+        for kind in ("variants", "sites", "samples"):
+            part = pd.read_csv(source / f"{kind}.csv", dtype=str, keep_default_na=False)
+            if kind != "sites":
+                part["sample"] = part["sample"].replace(whose).str.replace("CONTROL", MARK)
+            else:
+                part["branch"] = f"{MARK}BRANCH"
+            part.to_csv(place / f"{kind}.csv", index=False)
         return place, table
     table.to_csv(file := place.with_name(name + ".csv"), index=False)
     return file, table
