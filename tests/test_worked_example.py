@@ -179,7 +179,9 @@ def test_the_report_is_shown_and_labelled(made: Path, monkeypatch: pytest.Monkey
     assert "Dummy cohort" in shown and "<svg" in shown  # the forest plot beside the paper
     assert 'href="figures/' not in shown
     assert "DUMMY-0" not in shown
-    assert (made / "example" / "report.html").is_file()
+    offered = re.findall(r'href="([^"#]+)"', (made / "example" / "report.html").read_text("utf8"))
+    assert {"methods.txt", "results.json"} <= set(offered)
+    assert all((made / "example" / name).is_file() for name in offered if "://" not in name)
 
 
 def test_the_computers_part_of_ten_minutes(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

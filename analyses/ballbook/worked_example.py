@@ -57,6 +57,8 @@ NOTHING_RUNS = (
     "number (<code>data_cna.txt</code>) fills more.</p>"
 )
 # Steps that show a refusal; all others must go well.
+# What of a run goes beside the book: the report, and what it offers for download.
+REPORT = ("report.html", "results.json", "methods.txt", "figures", "tables")
 REFUSED = {"refused", "target-check", "target-mapped"}
 CODES = {0: "", 1: "Exit code 1: the run failed.", 2: "Exit code 2: refused."}
 
@@ -81,9 +83,18 @@ def make(out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="bb-") as name:
             transcript = run_walk(walk, Path(name))
             if walk == "spreadsheet":
-                shutil.copy2(Path(name) / "report" / "report.html", out / "report.html")
+                copy_report(Path(name) / "report", out)
         (out / f"{walk}.json").write_text(json.dumps(transcript, indent=1) + "\n", encoding="utf8")
     (out / "made").touch()
+
+
+def copy_report(source: Path, target: Path) -> None:
+    """Copy a report, and what it offers for download, from folder to folder."""
+    for name in REPORT:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+        else:
+            shutil.copy2(source / name, target / name)
 
 
 def lay_out(walk: str, folder: Path) -> None:
@@ -226,7 +237,7 @@ def write_parts(folder: Path, extra: Path) -> None:
             shutil.copy2(file, beside / file.name)
     report = paths.build() / "example" / "report.html"
     if report.is_file():
-        shutil.copy2(report, beside / "report.html")
+        copy_report(report.parent, beside)
     for name, html in parts(report.is_file()).items():
         text = f"```{{raw}} html\n{html or '<!-- nothing -->'}\n```\n"
         (folder / f"example-{name}.md").write_text(text, encoding="utf8")
