@@ -38,7 +38,7 @@ def test_misprints_are_only_what_other_print_calls_a_slip(results: dict[str, Any
     slips = {i for f in contradictions.run() for i in f.slip} & mine
     found = {v["claim"] for v in results["verdicts"] if v["verdict"] == "misprint"}
     assert found == slips
-    assert {"coo-vaf-ci-typo", "coo-p-aml-zero"} <= found
+    assert {"ext-dalba-trm", "ext-dalba-sct-cr1"} <= found
 
 
 def test_headline_numbers_are_those_of_r(results: dict[str, Any]) -> None:

@@ -553,7 +553,8 @@ def genome(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
     """
     wanted = {name.partition(".")[0] for need in needs.of(slug) for name in need.any}
     makers = {"breakpoints": _junctions, "segments": _copy_number}
-    reads = serial(slug, n, seed) if "variants" in wanted else {}
+    first = any(need.any[0] == "variants" for need in needs.of(slug))
+    reads = serial(slug, n, seed) if first else {}
     return reads | {
         name: make(_ids(n), np.random.default_rng([seed, len(name)]))
         for name, make in makers.items()
