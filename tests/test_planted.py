@@ -40,6 +40,7 @@ FAST = {"expression-map": {"map_seeds": 1},
         "clone-phylogeny": {"n_tumours": 2, "shown_tumour": 1},
         "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
         "copy-number-profile": {"n_pairs": 10},
+        "mutational-signatures": {"n_sim": 50, "n_boot": 50},
         "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
 GUARD = """
 import os, socket
@@ -147,6 +148,11 @@ def planted(slug: str, folder: Path) -> tuple[Path, pd.DataFrame]:
             else:
                 part["branch"] = f"{MARK}BRANCH"
             part.to_csv(place / f"{kind}.csv", index=False)
+        return place, table
+    if (source / "catalogue.csv").is_file():
+        counts = pd.read_csv(source / "catalogue.csv", index_col=0)
+        counts.columns = pd.Index(ids)
+        counts.to_csv(place / "catalogue.csv")
         return place, table
     table.to_csv(file := place.with_name(name + ".csv"), index=False)
     return file, table

@@ -152,6 +152,7 @@ TABLES = (
     "plates",
     "breakpoints",
     "segments",
+    "catalogue",
 )
 
 

@@ -549,10 +549,15 @@ def genome(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
 
     Of break points, every patient has two deletions in genome-like sequence, the first with a
     consensus signal of 12 at one end and of 23 at the other. Of segments, every patient has a quiet
-    genome and, 90 days later, an aneuploid one in two of three.
+    genome and, 90 days later, an aneuploid one in two of three. Of substitutions, every patient has
+    300 in the 96 channels.
     """
     wanted = {name.partition(".")[0] for need in needs.of(slug) for name in need.any}
-    makers = {"breakpoints": _junctions, "segments": _copy_number}
+    makers = {
+        "breakpoints": _junctions,
+        "segments": _copy_number,
+        "catalogue": _substitutions,
+    }
     first = any(need.any[0] == "variants" for need in needs.of(slug))
     reads = serial(slug, n, seed) if first else {}
     return reads | {
@@ -583,6 +588,16 @@ def _junctions(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
                 rows.append((name, f"J{j + 1}", "chr9", pos[end], strand, text))
     names = ["sample", "junction", "chrom", "pos", "strand", "sequence"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _substitutions(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    """Return counts of the 96 channels: C>T before G as in ageing, the rest even."""
+    from ballbook.mutation_catalogue import CHANNELS
+
+    ageing = np.array([c[2:5] == "C>T" and c[-1] == "G" for c in CHANNELS])
+    shares = np.where(ageing, 0.25 / 4, 0.75 / 92)
+    drawn = {name: rng.multinomial(300, shares) for name in ids}
+    return pd.DataFrame({"channel": CHANNELS, **drawn})
 
 
 def _copy_number(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
