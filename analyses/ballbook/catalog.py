@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,8 +65,6 @@ class File:
         64 lower-case hexadecimal digits.
     size : int
         Bytes.
-    member : str or None
-        Where the address is that of a zip archive: the path of the file inside it.
     """
 
     name: str
@@ -75,7 +72,6 @@ class File:
     url: str | None
     sha256: str
     size: int
-    member: str | None = None
 
     @property
     def held(self) -> bool:
@@ -176,7 +172,6 @@ def _file(entry: str, raw: dict[str, Any]) -> File:
         url=raw.get("url"),
         sha256=str(raw["sha256"]),
         size=int(raw["size"]),
-        member=raw.get("member"),
     )
     where = f"data/catalog.yml: {entry}/{f.name}"
     if not re.fullmatch(r"[0-9a-f]{64}", f.sha256):
@@ -442,7 +437,7 @@ def _how_to_get(e: Entry, f: File, why: str, wrong: list[str]) -> str:
     return (
         f"{e.title} ({e.id}, file {f.name}) is not on this machine and cannot be downloaded: "
         f"{why}.{found}\n"
-        f"  address  {f.url}{f' (in it: {f.member})' if f.member else ''}\n"
+        f"  address  {f.url}\n"
         f"  sha256   {f.sha256}\n"
         f"  size     {f.size:,} bytes\n"
         f"Either run `ballbook data get {e.id}` with internet, or put the file into a folder as "
@@ -520,8 +515,6 @@ def _download(e: Entry, f: File, wrong: list[str]) -> Path:
                 why = f"the download broke off ({type(error).__name__})"
         else:
             raise Unavailable(_how_to_get(e, f, why, wrong))
-        if f.member is not None:
-            _unpack(e, f, part, wrong)
         found = sha256(part)
         if found != f.sha256:
             moved = _set_aside(part, found, PurePosixPath(f.path).name)
@@ -531,17 +524,3 @@ def _download(e: Entry, f: File, wrong: list[str]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def _unpack(e: Entry, f: File, part: Path, wrong: list[str]) -> None:
-    """Put the file of an archive in the archive's place."""
-    try:
-        with zipfile.ZipFile(part) as archive:
-            info = archive.getinfo(str(f.member))
-            if info.file_size != f.size:
-                raise KeyError(f"{f.member} of {f.size} bytes")
-            content = archive.read(info)
-    except (KeyError, zipfile.BadZipFile) as error:
-        wrong.append(f"the download lacks it ({error})")
-        raise WrongHash(_how_to_get(e, f, "the address gave another file", wrong)) from None
-    part.write_bytes(content)

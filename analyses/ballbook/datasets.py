@@ -1107,14 +1107,12 @@ def recombination_signals() -> SignalMatrices:
     """Return heptamers and nonamers of Digger, in the order in which they follow the cut."""
     e = catalog.entry("digger-rss")
     found: dict[str, dict[tuple[str, str], np.ndarray]] = {"heptamer": {}, "nonamer": {}}
-    for locus, kind in RSS_SPACERS:
-        for part, matrices in found.items():
-            name = f"{locus}-{kind.replace(chr(39), 'p')}-{part}".lower()
-            # The first line is a number, the second names the bases.
-            p = pd.read_csv(catalog.fetch(e.id, name), skiprows=1)[list("ACGT")].to_numpy(float)
-            if kind in {"J", "5'D"}:
-                p = p[::-1, ::-1]
-            matrices[locus, kind] = p / p.sum(axis=1, keepdims=True)
+    raw = pd.read_csv(catalog.fetch(e.id, "matrices"))
+    for (locus, kind, part), rows in raw.groupby(["locus", "kind", "part"], sort=False):
+        p = rows.sort_values("position")[list("ACGT")].to_numpy(float)
+        if kind in {"J", "5'D"}:
+            p = p[::-1, ::-1]
+        found[str(part)][str(locus), str(kind)] = p / p.sum(axis=1, keepdims=True)
     return SignalMatrices(
         e.id, e.title, found["heptamer"], found["nonamer"], RSS_SPACERS, catalog.hashes(e.id)
     )
