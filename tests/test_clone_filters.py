@@ -22,7 +22,7 @@ GOLDEN = {c.values[0]["estimator"]: c.values[0] for c in golden_cases.read("clon
 
 def _near(found: Any, case: str, name: str) -> bool:
     expected = np.array(GOLDEN[case]["expected"][name], dtype=float)
-    return np.allclose(found, expected, rtol=GOLDEN[case]["tolerance"], atol=0)
+    return np.allclose(found, expected, rtol=GOLDEN[case]["tolerance"], atol=0, equal_nan=True)
 
 
 def test_germline_as_r() -> None:
