@@ -204,8 +204,8 @@ def recorded() -> Path:
 def keep() -> list[Path]:
     """Record the transcripts in ``build/example``, and return their files."""
     recorded().mkdir(parents=True, exist_ok=True)
-    found = sorted((paths.build() / "example").glob("*.json"))
-    return [Path(shutil.copy2(file, recorded() / file.name)) for file in found]
+    made = (paths.build() / "example" / f"{walk}.json" for walk in WALKS)
+    return [Path(shutil.copy2(file, recorded() / file.name)) for file in made if file.is_file()]
 
 
 def transcript(walk: str) -> tuple[Mapping[str, Any], bool]:
