@@ -11,6 +11,7 @@ import yaml
 
 from ballbook import catalog, datasets, paths
 from ballbook.cohort import Cohort, dictionary
+from ballbook.maturity import STAGES
 
 TARGET = "clinical/target-all-p2-cbioportal"
 DEG = "omics/paediatric-all-deg-logcpm"
@@ -287,7 +288,7 @@ def test_stage_genes_match_the_mirror(shared_data: Path) -> None:
     for line in (folder / "bstage_gene_sets.gmt").read_text().splitlines():
         name, _, *members = line.split("\t")
         theirs[name] = set(members)
-    assert tuple(genes.sets) == datasets.STAGES
+    assert tuple(genes.sets) == STAGES
     for stage, (up, down) in genes.sets.items():
         assert set(up) == theirs[f"{stage}_UP"], stage
         assert set(down) == theirs[f"{stage}_DN"], stage
@@ -303,7 +304,7 @@ def test_symbols_of_the_ensembl_table(load) -> None:  # type: ignore[no-untyped-
     table = datasets.with_symbols(load("dfci-gse181157").expression, genes)
     background = set(genes.background)
     assert len(background & set(table.index)) == 2650
-    found = {s: sum(g in table.index for g in genes.sets[s][0]) for s in datasets.STAGES[1:6]}
+    found = {s: sum(g in table.index for g in genes.sets[s][0]) for s in STAGES[1:6]}
     assert found == {
         "Pro.B": 48,
         "Pre.B.I": 51,

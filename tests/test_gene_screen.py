@@ -168,11 +168,11 @@ def test_groups_in_one_end_class_add_nothing() -> None:
 @pytest.mark.parametrize(
     ("y", "values", "said"),
     [
-        ([0, 0, 0], [[1.0, 2.0, 3.0]], "same class"),
+        ([0, 0, 0], [[1.0, 2.0, 3.0]], "same level"),
         ([0, 1, 2], [[1.0, np.nan, 3.0]], "no finite number"),
         ([0, 1, 2], [["a", "b", "c"]], "text"),
         ([0, 1], [[1.0, 2.0, 3.0]], "y"),
-        ([0], [[1.0]], "two patients|same class"),
+        ([0], [[1.0]], "two patients|same level"),
     ],
 )
 def test_wrong_input_is_refused(y: list[int], values: list[Any], said: str) -> None:

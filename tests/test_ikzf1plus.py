@@ -293,8 +293,9 @@ def test_what_a_cohort_lacks_is_not_given(own: tuple[Cohort, pd.Series]) -> None
     d = ip.DEFINITIONS["d-alba"]
     bare = Cohort("b", "B", "yours", cohort.patients.drop(columns="ikzf1"), cohort.outcomes)
     assert "column ikzf1" in str(ip.own_outcome(bare, "DFS", d).test.reason)
-    assert ip.own_outcome(cohort, "OS", d).test.reason == "not given: OS; the file has DFS"
-    assert ip.own_interaction(cohort, mrd, "OS", d)["ratio"].reason == "not given: OS"
+    lacking = "not given: OS; the file has DFS"
+    assert ip.own_outcome(cohort, "OS", d).test.reason == lacking
+    assert ip.own_interaction(cohort, mrd, "OS", d)["ratio"].reason == lacking
 
 
 # ------------------------------------------------------------------------------ interaction

@@ -123,6 +123,18 @@ class Cohort:
         """Number of patients."""
         return len(self.patients)
 
+    @property
+    def endpoints(self) -> list[str]:
+        """The names of the endpoints that the outcomes have, sorted."""
+        return [] if self.outcomes is None else sorted(self.outcomes["endpoint"].unique())
+
+    def lacks(self, endpoint: str) -> str:
+        """Return that an endpoint is not given, naming those that are; empty where it is."""
+        if endpoint in self.endpoints:
+            return ""
+        there = f"; the file has {', '.join(self.endpoints)}" if self.endpoints else ""
+        return f"not given: {endpoint}{there}"
+
     def endpoint(self, name: str) -> pd.DataFrame:
         """Return the patients who have endpoint `name`, with its time and event beside them.
 
@@ -140,9 +152,9 @@ class Cohort:
         """
         if self.outcomes is None:
             raise KeyError(f"{self.id} has no outcomes")
-        known = sorted(self.outcomes["endpoint"].unique())
-        if name not in known:
-            raise KeyError(f"{self.id} has no endpoint {name!r}; it has {', '.join(known)}")
+        if name not in self.endpoints:
+            known = ", ".join(self.endpoints)
+            raise KeyError(f"{self.id} has no endpoint {name!r}; it has {known}")
         rows = self.outcomes[self.outcomes["endpoint"] == name].drop(columns="endpoint")
         rows = rows.dropna(subset=["time_months", "event"])
         return self.patients.merge(rows.astype({"event": int}), on="patient_id", how="inner")

@@ -580,16 +580,6 @@ def ccri() -> Cohort:
 
 # ------------------------------------------------------------------------------ ALLCatchR
 
-STAGES = (
-    "HSC",
-    "Pro.B",
-    "Pre.B.I",
-    "Pre.B.II.Large",
-    "Pre.B.II.Small",
-    "Immature",
-    "Most",
-)
-
 
 @dataclass(frozen=True)
 class StageGenes:
@@ -619,6 +609,8 @@ class StageGenes:
 def stages() -> StageGenes:
     """Return the ALLCatchR stage gene sets, background, coding lengths and identifiers."""
     import rdata
+
+    from ballbook.maturity import STAGES
 
     e = catalog.entry("allcatchr-stages")
     r = rdata.read_rda(catalog.fetch(e.id, "sysdata"))

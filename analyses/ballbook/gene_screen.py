@@ -42,7 +42,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from ballbook.inputs import Floats, as_design, as_labels, check_rank, levels_of
+from ballbook.inputs import Floats, as_design, check_rank, class_codes
 from ballbook.multiplicity import benjamini_hochberg
 
 Ints = NDArray[np.int64]
@@ -135,8 +135,8 @@ def score_screen(
     ValueError
         For missing values, one class only, or covariates that separate the classes.
     """
-    codes, count = _codes(y, levels, expression.shape[1])
-    null = null_model(codes, count, _design(covariates, codes.size))
+    codes, present = class_codes(y, levels, expression.shape[1])
+    null = null_model(codes, len(present), _design(covariates, codes.size))
     z = score_z(standardised(expression), null)
     return _with_q(
         pd.DataFrame({"z": z, "p_value": 2 * stats.norm.sf(np.abs(z))}, expression.index)
@@ -211,9 +211,9 @@ def fit_screen(
     ValueError
         As `score_screen`.
     """
-    codes, count = _codes(y, levels, expression.shape[1])
+    codes, present = class_codes(y, levels, expression.shape[1])
     x = standardised(expression)
-    null = _without_gene(codes, count, _design(covariates, codes.size))
+    null = _without_gene(codes, len(present), _design(covariates, codes.size))
     found = [_newton(x[i : i + BLOCK], *null) for i in range(0, max(len(x), 1), BLOCK)]
     coef, se, drop, finite = (np.concatenate(part) for part in zip(*found, strict=True))
     constant = ~x.any(axis=1)
@@ -244,8 +244,8 @@ def determined(y: Any, group: Any, *, levels: Sequence[Any] | None = None) -> Bo
     As a covariate such a group predicts its class perfectly, and in the limit of its coefficient
     its patients add nothing to what is estimated of others; they can be left out beforehand.
     """
-    codes, count = _codes(y, levels, np.size(np.asarray(y, dtype=object)))
-    return in_one_end(codes, count, np.unique(_words(group), return_inverse=True)[1])
+    codes, present = class_codes(y, levels, np.size(np.asarray(y, dtype=object)))
+    return in_one_end(codes, len(present), np.unique(_words(group), return_inverse=True)[1])
 
 
 def in_one_end(codes: Ints, count: int, group: Ints) -> Bools:
@@ -432,20 +432,6 @@ def _halved(
             break
         step[left] /= 2
     return moved, reached
-
-
-def _codes(y: Any, levels: Sequence[Any] | None, n: int) -> tuple[Ints, int]:
-    """Return class codes from 0 without gaps, and how many classes there are."""
-    labels = as_labels(y, "y", n)
-    order = list(levels) if levels is not None else levels_of(y)
-    unknown = sorted({str(v) for v in labels} - {str(v) for v in order})
-    if unknown:
-        raise ValueError(f"y: value(s) not among the levels: {unknown}")
-    present = [v for v in order if (labels == v).any()]
-    if len(present) < 2:
-        raise ValueError("y: every patient is in the same class; there is nothing to explain")
-    position = {v: i for i, v in enumerate(present)}
-    return np.array([position[v] for v in labels], dtype=np.int64), len(present)
 
 
 def _with_q(table: pd.DataFrame) -> pd.DataFrame:

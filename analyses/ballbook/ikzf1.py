@@ -468,10 +468,8 @@ def outcome_by_deletion(cohort: Cohort, endpoint: str, min_count: int = 0) -> Ou
     whole: list[tuple[Any, ...]] = [("patients in the file", cohort.n)]
     if "ikzf1" not in cohort.patients:
         return nothing("not given: IKZF1 status (column ikzf1)", whole)
-    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
-    if endpoint not in given:
-        found = f"; the file has {', '.join(given)}" if given else ""
-        return nothing(f"not given: {endpoint}{found}", whole)
+    if reason := cohort.lacks(endpoint):
+        return nothing(reason, whole)
     timed = cohort.endpoint(endpoint)
     table = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
     steps: list[tuple[Any, ...]] = [
@@ -529,9 +527,8 @@ def specifications(cohort: Cohort, endpoint: str, min_count: int = 0) -> pd.Data
         unadjusted), and one column a choice: ``endpoint, patients, adjusted, strata``.
     """
     columns = ["value", "ci_low", "ci_high", "p_value", "chosen", *CHOICES]
-    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
     rows = []
-    for name in given if "ikzf1" in cohort.patients else []:
+    for name in cohort.endpoints if "ikzf1" in cohort.patients else []:
         timed = cohort.endpoint(name)
         timed = timed[timed["ikzf1"].isin(["del", "wt"])].reset_index(drop=True)
         for who, keep in _subgroups(timed, min_count).items():

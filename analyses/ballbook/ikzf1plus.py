@@ -381,10 +381,8 @@ def own_outcome(
     whole: list[tuple[Any, ...]] = [("patients in the file", cohort.n)]
     if "ikzf1" not in cohort.patients:
         return nothing("not given: IKZF1 status (column ikzf1)", whole)
-    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
-    if endpoint not in given:
-        found = f"; the file has {', '.join(given)}" if given else ""
-        return nothing(f"not given: {endpoint}{found}", whole)
+    if reason := cohort.lacks(endpoint):
+        return nothing(reason, whole)
     timed = cohort.endpoint(endpoint).reset_index(drop=True)
     group = groups(timed, definition)
     table, group = (
@@ -492,9 +490,8 @@ def own_interaction(
         names = ("mrd-positive", "mrd-negative", "ratio")
         return {k: not_estimable("hazard-ratio", reason) for k in names}
 
-    given = set() if cohort.outcomes is None else set(cohort.outcomes["endpoint"])
-    if endpoint not in given:
-        return nothing(f"not given: {endpoint}")
+    if reason := cohort.lacks(endpoint):
+        return nothing(reason)
     timed = cohort.endpoint(endpoint).reset_index(drop=True)
     table = timed.assign(
         plus=groups(timed, definition).map({PLUS: 1.0, ALONE: 0.0, WILD_TYPE: 0.0}),

@@ -143,6 +143,30 @@ def group_codes(name: str, values: Any, *, n: int) -> tuple[NDArray[np.int64], l
     return codes, [str(level) for level in levels]
 
 
+def class_codes(
+    y: Any, levels: Sequence[Any] | None, n: int
+) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return codes of an ordered outcome, from 0 without gaps, and the levels that somebody has.
+
+    The order is `levels`, else that of a categorical, else sorted.
+
+    Raises
+    ------
+    ValueError
+        For missing values, values not among the levels, and one level only.
+    """
+    labels = as_labels(y, "y", n)
+    order = list(levels) if levels is not None else levels_of(y)
+    unknown = sorted({str(v) for v in labels} - {str(v) for v in order})
+    if unknown:
+        raise ValueError(f"y: value(s) not among the levels: {unknown}")
+    present = [v for v in order if (labels == v).any()]
+    if len(present) < 2:
+        raise ValueError("y: every patient is in the same level; there is nothing to explain")
+    position = {v: i for i, v in enumerate(present)}
+    return np.array([position[v] for v in labels], dtype=np.int64), present
+
+
 def levels_of(values: Any) -> list[Any]:
     """Return the distinct labels in the order of a categorical, else sorted."""
     if isinstance(values, pd.Categorical):

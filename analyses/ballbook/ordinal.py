@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from ballbook.inputs import Floats, as_design, as_labels, as_level, levels_of
+from ballbook.inputs import Floats, as_design, as_level, class_codes
 from ballbook.results import Estimate, not_estimable
 
 
@@ -238,17 +238,8 @@ def proportional_odds(
         For missing values, unknown levels, one level only, constant or collinear covariates.
     """
     size = np.size(np.asarray(y, dtype=object))
-    labels = as_labels(y, "y", size)
-    order = list(levels) if levels is not None else levels_of(y)
-    unknown = sorted({str(v) for v in labels} - {str(v) for v in order})
-    if unknown:
-        raise ValueError(f"y: value(s) not among the levels: {unknown}")
-    present = [v for v in order if (labels == v).any()]
-    if len(present) < 2:
-        raise ValueError("y: every patient is in the same level; there is nothing to explain")
+    outcome, present = class_codes(y, levels, size)
     frame = as_design(X, size)
-    position = {v: i for i, v in enumerate(present)}
-    outcome = np.array([position[v] for v in labels])
     design = frame.to_numpy()
     fit = _Cumulative(outcome, design, len(present))
     z = float(stats.norm.isf((1 - as_level(ci_level)) / 2))

@@ -151,10 +151,8 @@ def own_relapse(
     whole: list[tuple[Any, ...]] = [("patients in the file", cohort.n)]
     if "wbc_10e9_per_l" not in cohort.patients:
         return nothing("not given: white count (column wbc_10e9_per_l)", whole)
-    given = [] if cohort.outcomes is None else sorted(cohort.outcomes["endpoint"].unique())
-    if endpoint not in given:
-        there = f"; the file has {', '.join(given)}" if given else ""
-        return nothing(f"not given: {endpoint}{there}", whole)
+    if lacking := cohort.lacks(endpoint):
+        return nothing(lacking, whole)
     if endpoint.startswith("OS"):
         return nothing(f"{endpoint} holds no relapse: name CIR, EFS, DFS or RFS", whole)
     timed, deaths_known = first_events(cohort, endpoint)
@@ -413,8 +411,7 @@ def survival_ratio(
     def nothing(reason: str) -> dict[str, Estimate]:
         return {k: not_estimable("hazard-ratio", reason) for k in ("high", "doubling")}
 
-    given = set() if cohort.outcomes is None else set(cohort.outcomes["endpoint"])
-    if endpoint not in given or "wbc_10e9_per_l" not in cohort.patients:
+    if endpoint not in cohort.endpoints or "wbc_10e9_per_l" not in cohort.patients:
         return nothing(f"not given: {endpoint}, or the white count")
     rows = cohort.endpoint(endpoint)
     rows = rows[rows["wbc_10e9_per_l"] > 0].reset_index(drop=True)
