@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # Machines are shared: how long one example takes says nothing about the code.
@@ -53,8 +54,12 @@ def built_book() -> Path:
     """The folder of the rendered book: `BALLBOOK_BOOK`, else built with the data at hand."""
     if given := os.environ.get("BALLBOOK_BOOK"):
         return Path(given).resolve()
-    done = subprocess.run(
-        [sys.executable, "-m", "ballbook.cli", "build"], cwd=ROOT, capture_output=True, text=True
-    )
+    # Workers share the checkout: one builds, the others then find nothing to do.
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / ".lock"):
+        done = subprocess.run(
+            [sys.executable, "-m", "ballbook.cli", "build"],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return ROOT / "build" / "html"

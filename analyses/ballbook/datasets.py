@@ -19,7 +19,8 @@ from typing import Any, Literal, overload
 import numpy as np
 import pandas as pd
 
-from ballbook import catalog, paths
+from ballbook import catalog, cell_sets, paths
+from ballbook.cell_sets import Cells, MassCytometry, Regulons
 from ballbook.cohort import DAYS_PER_MONTH, DAYS_PER_YEAR, Cohort
 
 # The source's word for a subtype, in the vocabulary of data/dictionaries/patients.yml.
@@ -1152,6 +1153,9 @@ Loaded = (
     | Processes
     | SignalMatrices
     | ReferenceSignatures
+    | Cells
+    | MassCytometry
+    | Regulons
 )
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
@@ -1170,6 +1174,7 @@ LOADERS: dict[str, Callable[[], Loaded]] = {
     "processes": processes,
     "recombination_signals": recombination_signals,
     "cosmic": cosmic,
+    **cell_sets.LOADERS,
 }
 
 
@@ -1189,6 +1194,12 @@ def load(id: Literal["go-processes"]) -> Processes: ...  # type: ignore[overload
 def load(id: Literal["digger-rss"]) -> SignalMatrices: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["cosmic-sbs"]) -> ReferenceSignatures: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["triana-marrow"]) -> Cells: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["good-2018"]) -> MassCytometry: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["dorothea-regulons"]) -> Regulons: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Loaded:
