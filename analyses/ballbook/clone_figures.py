@@ -17,6 +17,8 @@ COLOURS = [
     figures.C.grey, figures.C.blue, figures.C.orange, figures.C.green, figures.C.purple,
     figures.C.sky, figures.C.red, figures.C.muted,
 ]  # fmt: skip
+# Lines of the tree end where a label begins.
+CLEAR = {"facecolor": figures.C.paper, "edgecolor": "none", "pad": 0.8}
 _STEPS = 16
 
 
@@ -179,7 +181,7 @@ def tree(
                 ax.annotate(
                     f"{100 * share[v, u]:.0f}%", ((x[u] + x[v]) / 2, (y[u] + y[v]) / 2),
                     xytext=(5, 0), textcoords="offset points", fontsize=9, color=figures.C.muted,
-                    va="center",
+                    va="center", bbox=CLEAR,
                 )  # fmt: skip
     for v in range(clones):
         figures.dots(ax, [[x[v], y[v]]], colour=colour(v), size=22)
@@ -189,7 +191,7 @@ def tree(
         )  # fmt: skip
         ax.annotate(
             f"{sizes[v]:,} sites", (x[v], y[v]), xytext=(13, -15), textcoords="offset points",
-            fontsize=9, color=figures.C.muted,
+            fontsize=9, color=figures.C.muted, bbox=CLEAR,
         )  # fmt: skip
     ax.text(x[clones], y[clones] + 0.12, "normal cell", ha="center", fontsize=9)
     ax.set(xlim=(-0.5, max(leaf - 1, 0) + 0.9), ylim=(y.min() - 0.4, 0.45))
