@@ -37,6 +37,10 @@ class Palette:
     purple: str = "#aa4499"
     sky: str = "#56b4e9"
     red: str = "#b2182b"
+    navy: str = "#18147e"
+    teal: str = "#08595c"
+    olive: str = "#8b9871"
+    brown: str = "#3c1a04"
     grey: str = "#8c8c8c"
     ink: str = "#1f2328"
     muted: str = "#59636e"
@@ -140,6 +144,20 @@ def _dot(found: re.Match[str]) -> str:
     return f"M{float(found[1]):.2f} {float(found[2]):.2f}h.01"
 
 
+# An image of points of one colour (`cell_figures.cloud`), whose id tells the colour.
+CLOUD = r'<image\b[^>]*\bid="(bb-cloud-\d+-([0-9a-f]{6}))"[^>]*/>'
+
+
+def _stencil(found: re.Match[str]) -> str:
+    """Return the points of an image cut out of a sheet of their colour, which themes can change."""
+    image, id, colour = found[0], found[1], found[2]
+    place = " ".join(re.findall(r'\b(?:x|y|width|height|transform)="[^"]*"', image))
+    return (
+        f'<mask id="{id}-mask" style="mask-type: alpha">{image}</mask>'
+        f'<g mask="url(#{id}-mask)"><rect {place} fill="#{colour}"/></g>'
+    )
+
+
 def themed(drawing: str, name: str, alt: str) -> str:
     """Return an SVG string ready to stand inside a page, in light and in dark.
 
@@ -148,6 +166,7 @@ def themed(drawing: str, name: str, alt: str) -> str:
     """
     body = drawing[drawing.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    body = re.sub(CLOUD, _stencil, body)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", body)
     for colour, value in THEMED.items():
