@@ -78,3 +78,19 @@ def states(labels: Iterable[str]) -> pd.Categorical:
         Ordered as `STATES`; missing for types that are unplaced.
     """
     return pd.Categorical([TRIANA.get(label) for label in labels], categories=list(STATES))
+
+
+# Genes by which each state is known, of those that a small panel may hold; earliest first.
+MARKERS: dict[str, tuple[str, ...]] = {
+    "HSC/MPP": ("CRHBP", "CD34", "SPINK2"),
+    "LMPP": ("FLT3", "CD44", "SELL"),
+    "Pro-B": ("DNTT", "EBF1", "MME"),
+    "Pre-B": ("VPREB1", "IGLL1", "VPREB3"),
+    "Immature B": ("TCL1A", "CD24", "IGHM"),
+    "Mature B": ("MS4A1", "IGHD", "CD27"),
+    "Plasma cell": ("JCHAIN", "MZB1", "XBP1"),
+    "Myeloid": ("MPO", "LYZ", "CD14"),
+    "Dendritic": ("IRF8", "CD1C", "IL3RA"),
+    "Erythroid and megakaryocytic": ("HBB", "GYPA", "ITGA2B"),
+    "T and NK": ("CD3D", "CD8A", "NKG7"),
+}

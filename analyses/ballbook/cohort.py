@@ -36,6 +36,8 @@ from ballbook.dictionaries import (
 from ballbook.results import Tier
 
 if TYPE_CHECKING:
+    import anndata
+
     from ballbook.genome_files import Genome
     from ballbook.mutation_catalogue import Catalogue
     from ballbook.variants import Serial
@@ -100,6 +102,9 @@ class Cohort:
     catalogue : Catalogue, optional
         Substitutions by kind and neighbours: a table of the 96 channels, or of the variants where a
         genome lies beside them (`ballbook.mutation_catalogue`).
+    cells : AnnData, optional
+        Raw counts of single cells with their ``donor``, as `ballbook.cells` reads them; donors
+        stand for patients where no table patients is given.
     """
 
     id: str
@@ -117,6 +122,7 @@ class Cohort:
     serial: Serial | None = None
     genome: Genome | None = None
     catalogue: Catalogue | None = None
+    cells: anndata.AnnData | None = None
 
     @property
     def n(self) -> int:
@@ -301,6 +307,7 @@ class _Reader:
         self.serial: Serial | None = None
         self.genome: Genome | None = None
         self.catalogue: Catalogue | None = None
+        self.cells: anndata.AnnData | None = None
 
     def part(self, name: str) -> str:
         """Return what the map takes a sheet or file for, else its own name; keep that it is there.
@@ -1270,6 +1277,7 @@ TABLES_READ = frozenset(
         "segments",
         "genome",
         "catalogue",
+        "cells",
     }
 )
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
@@ -1287,9 +1295,9 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         ``data/dictionaries/patients.yml``; times as ``efs_months`` and ``efs_event``, MRD as
         ``mrd_day29``), a workbook with the sheets patients, outcomes and mrd, or a folder that
         holds ``patients`` and, as wanted, ``outcomes``, ``mrd`` and ``expression``; a cBioPortal
-        study folder; an h5ad with one observation a patient; or a VCF or a table variants, also
-        several in a folder, with ``sites`` and ``samples`` beside them; or ``breakpoints`` and
-        ``segments`` (`ballbook.genome_files`).
+        study folder; an h5ad with one observation a patient; single cells (`ballbook.cells`); a
+        VCF or a table variants, also several in a folder, with ``sites`` and ``samples`` beside
+        them; or ``breakpoints`` and ``segments`` (`ballbook.genome_files`).
     map : mapping or path to YAML, optional
         ``columns`` (their name: ours), ``values`` (a column: {their word: our word}), ``units``
         (a column: its unit, as in `dictionaries.UNITS`), ``tables`` (a sheet, or a file without
@@ -1378,6 +1386,7 @@ def read_cohort(path: str | Path, map: Mapping[str, Any] | str | Path | None = N
         serial=reader.serial,
         genome=reader.genome,
         catalogue=reader.catalogue,
+        cells=reader.cells,
     )
 
 
@@ -1389,7 +1398,7 @@ def _declared(path: Path) -> str | None:
 
 def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a file or folder as text, its expression file and its cohort.yml."""
-    from ballbook import genome_files, mutation_catalogue, variants
+    from ballbook import cells, genome_files, mutation_catalogue, variants
 
     tables: dict[str, _Table] = {}
     expression_file: Path | None = None
@@ -1398,6 +1407,9 @@ def _tables(path: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None
         tables = _study(path, reader)
     elif path.is_dir():
         tables, expression_file, about = _folder(path, reader)
+    elif path.is_file() and cells.is_cells(path):
+        if patients := _cells([path], reader):
+            tables = {"patients": patients}
     elif path.is_file() and path.suffix.lower() == ".h5ad":
         found, declared = reader.observations(path)
         if found:
@@ -1586,6 +1598,17 @@ def _genome(
     return _Table(file, ["patient_id"], rows, [1] * len(rows))
 
 
+def _cells(files: list[Path], reader: _Reader) -> _Table | None:
+    """Read single cells; return their donors as patients of whom no more is known."""
+    from ballbook import cells
+
+    reader.cells = cells.read(files, reader)
+    if reader.cells is None:
+        return None
+    rows = [[name] for name in cells.donors(reader.cells)]
+    return _Table(files[0].name, ["patient_id"], rows, [1] * len(rows))
+
+
 def _channels(path: Path, reader: _Reader) -> _Table | None:
     """Read a table of the 96 channels; return its columns as patients of whom no more is known."""
     from ballbook import mutation_catalogue
@@ -1622,6 +1645,12 @@ def _substitutions(path: Path, reader: _Reader) -> None:
     reader.notes += reader.catalogue.notes
 
 
+def _is_id(name: str) -> bool:
+    """Tell whether a header names the patient."""
+    column = dictionary("patients").find(name)
+    return column is not None and column.name == "patient_id"
+
+
 def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
     """Return patients of whom nothing but a sample in a matrix is known."""
     reader.notes.append(f"{path.name}: nothing is known of its {len(names):,} samples but genes.")
@@ -1630,7 +1659,7 @@ def _unknown(names: list[str], path: Path, reader: _Reader) -> _Table:
 
 def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | None, dict[str, Any]]:
     """Return the tables of a folder, its expression file and what its cohort.yml says."""
-    from ballbook import genome_files, variants
+    from ballbook import cells, genome_files, variants
 
     tables: dict[str, _Table] = {}
     expression: list[Path] = []
@@ -1640,7 +1669,12 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
     loci: dict[str, list[Path]] = {}
     genome: dict[str, list[Path]] = {}
     channels: list[Path] = []
-    for file in sorted(p for p in folder.iterdir() if p.is_file()):
+    single = [p for p in sorted(folder.iterdir()) if cells.part_of(p)]
+    matrix = cells.is_matrix_folder(folder)
+    single = [folder, *single] if matrix else single
+    for file in sorted(p for p in folder.iterdir() if p.is_file() and p not in single):
+        if matrix and cells.companion(file.name):
+            continue
         table_like = file.suffix.lower() in _ENDINGS and file.name not in _COMPANIONS
         name = file.name.split(".")[0].lower()
         name = reader.part(file.name.split(".")[0]) if table_like else name
@@ -1685,9 +1719,21 @@ def _folder(folder: Path, reader: _Reader) -> tuple[dict[str, _Table], Path | No
         expected = f"one file catalogue, not also {channels[0].name}"
         reader.wrong(channels[1].name, expected, mend=mend)
     columns = _channels(channels[0], reader) if channels else None
+    of_cells = _cells(single, reader) if single else None
+    if "patients" in tables and reader.cells is not None:
+        at = tables["patients"].header
+        known = next((i for i, n in enumerate(at) if _is_id(n)), None)
+        ids = (
+            {row[known].strip() for row in tables["patients"].rows} if known is not None else set()
+        )
+        for name in cells.strangers(reader.cells, ids) if known is not None else ():
+            mend = "add the patient, or leave the cells out"
+            reader.wrong(single[0].name, "a patient_id of patients", None, "donor", name, mend)
     if not channels and samples and genome.get("genome"):
         _substitutions(genome["genome"][0], reader)
-    if "patients" not in seen and channels and not loci:
+    if "patients" not in seen and single and not loci and not expression:
+        tables |= {"patients": of_cells} if of_cells else {}
+    elif "patients" not in seen and channels and not loci:
         tables |= {"patients": columns} if columns else {}
     elif "patients" not in seen and "variants" in loci:
         tables |= {"patients": samples} if samples else {}

@@ -32,6 +32,7 @@ from ballbook.dictionaries import Column, dictionary
 MAX_PATIENTS = 100_000
 # A matrix of counts grows with both sides; beyond this a dummy teaches nothing more.
 MAX_EXPRESSION_PATIENTS = 2_000
+MAX_DUMMY_CELLS = 20_000
 # What a matrix of counts shows of its shape where the genes of a score are not called for.
 SHAPE_GENES = (
     "PAX5", "IKZF1", "EBF1", "CD19", "MS4A1", "CD34", "DNTT", "MEF2C", "FLT3", "KMT2A",
@@ -550,13 +551,15 @@ def genome(slug: str, n: int, seed: int) -> dict[str, pd.DataFrame]:
     Of break points, every patient has two deletions in genome-like sequence, the first with a
     consensus signal of 12 at one end and of 23 at the other. Of segments, every patient has a quiet
     genome and, 90 days later, an aneuploid one in two of three. Of substitutions, every patient has
-    300 in the 96 channels.
+    300 in the 96 channels. Of cells, every patient has 60 (fewer where patients are many) whose
+    states differ from patient to patient.
     """
     wanted = {name.partition(".")[0] for need in needs.of(slug) for name in need.any}
     makers = {
         "breakpoints": _junctions,
         "segments": _copy_number,
         "catalogue": _substitutions,
+        "cells": _single_cells,
     }
     first = any(need.any[0] == "variants" for need in needs.of(slug))
     reads = serial(slug, n, seed) if first else {}
@@ -598,6 +601,26 @@ def _substitutions(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
     shares = np.where(ageing, 0.25 / 4, 0.75 / 92)
     drawn = {name: rng.multinomial(300, shares) for name in ids}
     return pd.DataFrame({"channel": CHANNELS, **drawn})
+
+
+def _single_cells(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    """Return counts of the markers of states: each state expresses its own most."""
+    from ballbook.cell_states import MARKERS
+
+    genes = [g for of in MARKERS.values() for g in of]
+    each = max(1, min(60, MAX_DUMMY_CELLS // len(ids)))
+    rate = np.full((len(MARKERS), len(genes)), 1.0)
+    for i, of in enumerate(MARKERS.values()):
+        rate[i, [genes.index(g) for g in of]] = 40
+    parts = []
+    for name in ids:
+        share = rng.dirichlet(np.full(len(MARKERS), 0.4))
+        state = rng.choice(len(MARKERS), each, p=share)
+        counts = pd.DataFrame(rng.poisson(rate[state]), columns=genes)
+        counts.insert(0, "label", np.array(list(MARKERS))[state])
+        counts.insert(0, "donor", name)
+        parts.append(counts)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _copy_number(ids: list[str], rng: np.random.Generator) -> pd.DataFrame:

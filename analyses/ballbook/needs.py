@@ -27,7 +27,8 @@ class Need:
         the events were), ``mrd.<time point>``,
         ``drug_response.<drug>``, ``plates.<drug>``, ``expression``, ``variants`` or ``sites``
         (``samples.<column>``, ``variants.<column>``), ``breakpoints``, ``segments`` or
-        ``segments.day`` (two samples of one patient); ``*`` stands for any.
+        ``segments.day`` (two samples of one patient), ``cells`` or ``cells.label``; ``*`` stands
+        for any.
     why : str
         What it is for; or, where it is optional, what the page lacks without it.
     required : bool
@@ -93,6 +94,8 @@ def has(cohort: Cohort, name: str) -> bool:
         return _has_serial(cohort, table, column)
     if table == "catalogue":
         return cohort.catalogue is not None
+    if table == "cells":
+        return cohort.cells is not None and (not column or column in cohort.cells.obs)
     if table in {"breakpoints", "segments"}:
         return _has_genome(cohort, table, column)
     if table == "patients":
@@ -189,6 +192,8 @@ def _words(name: str) -> str:
         return "a table expression"
     if table == "catalogue":
         return "a table of the 96 channels, or variants with their genome"
+    if table == "cells":
+        return f"single cells{f' with {column}' if column else ''}"
     if table == "patients":
         return f"a column {column} with a value"
     if name == "segments.day":

@@ -160,7 +160,7 @@ class Reference:
                           for s in range(len(self.states))])  # fmt: skip
         return pd.DataFrame(
             {
-                "label": pd.Categorical.from_codes(label, categories=list(self.states)),
+                "label": pd.Categorical.from_codes(label, categories=pd.Index(list(self.states))),
                 "confidence": votes[rows, label] / k,
                 "off_map": typicality <= self.alpha,
                 "pseudotime": np.where(timed[label], when, np.nan),
