@@ -14,7 +14,7 @@ coordinates are those of one machine and one version, and no claim is judged by 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,8 @@ from numpy.typing import ArrayLike
 from ballbook.inputs import Floats
 
 EXAGGERATION = 12.0
+# Beyond this scanpy searches a graph, whose neighbours are not all the nearest.
+EXACT_BY_DEFAULT = 8192
 
 
 def principal_components(data: ArrayLike, n: int) -> Floats:
@@ -111,6 +113,21 @@ def umap(data: ArrayLike, *, neighbours: int = 15, seed: int = 0) -> Floats:
     samples = anndata.AnnData(x)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scanpy.pp.neighbors(samples, n_neighbors=neighbours, use_rep="X", random_state=seed)
+        scanpy.pp.neighbors(
+            samples, n_neighbors=neighbours, use_rep="X", random_state=seed,
+            transformer=_exact(neighbours) if len(x) > EXACT_BY_DEFAULT else None,
+        )  # fmt: skip
         scanpy.tl.umap(samples, random_state=seed)
     return np.asarray(samples.obsm["X_umap"], dtype=float)
+
+
+def _exact(neighbours: int) -> Any:
+    """Return a finder of all nearest neighbours whose matrix is of the kind that scanpy reads."""
+    from scipy.sparse import csr_matrix
+    from sklearn.neighbors import KNeighborsTransformer
+
+    class Exact(KNeighborsTransformer):
+        def fit_transform(self, x: Any, y: Any = None) -> Any:
+            return csr_matrix(super().fit_transform(x, y))
+
+    return Exact(n_neighbors=neighbours, algorithm="brute")
