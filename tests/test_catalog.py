@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -226,6 +227,31 @@ def test_mirror_is_searched_by_hash_under_any_name(house: Path) -> None:
     renamed = put(house / "mirror/elsewhere/renamed.bin", CONTENT)
     assert catalog.fetch("toy", "patients") == renamed
     assert catalog.status()[0].state == "in the mirror"
+
+
+def test_packed_file_of_the_mirror_is_unpacked_into_the_cache_once(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALLBOOK_OFFLINE", "1")
+    packed = put(house / "mirror/toy/patients.csv.gz", gzip.compress(CONTENT))
+    assert catalog.fetch("toy", "patients") == cached(house)
+    assert cached(house).read_bytes() == CONTENT
+    put(packed, gzip.compress(CONTENT + b"more"))
+    assert catalog.fetch("toy", "patients") == cached(house), "the cache holds the true file"
+    put(cached(house), BAD)
+    with pytest.raises(catalog.Unavailable, match="holds sha256"):
+        catalog.fetch("toy", "patients")
+
+
+@pytest.mark.parametrize("content", [b"plain", gzip.compress(CONTENT)[:-9], gzip.compress(BAD)])
+def test_packed_file_that_is_another_or_broken_is_refused_and_left(
+    content: bytes, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALLBOOK_OFFLINE", "1")
+    packed = put(house / "mirror/toy/patients.csv.gz", content)
+    with pytest.raises(catalog.Unavailable, match=re.escape(str(packed))):
+        catalog.fetch("toy", "patients")
+    assert packed.read_bytes() == content and not cached(house).exists()
 
 
 def test_relative_mirror_is_resolved_against_the_checkout(

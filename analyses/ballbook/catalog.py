@@ -1,12 +1,14 @@
 """The data catalogue: what each data set is, and how its files are found and checked.
 
 `fetch` looks in the reader's mirror (``$BALLBOOK_DATA``), then in the cache, then downloads from
-the public address. Whatever the place, the sha256 in ``data/catalog.yml`` decides: a file that
+the public address. A mirror may hold a file packed, as its name with ``.gz``; it is unpacked into
+the cache. Whatever the place, the sha256 in ``data/catalog.yml`` decides: a file that
 does not match is refused, and set aside where it is ours to move.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -282,7 +285,30 @@ def _in_mirror(f: File, wrong: list[str]) -> Path | None:
     for path in _by_size(mirror).get(f.size, ()):
         if path.is_file() and sha256(path) == f.sha256:
             return path
-    return None
+    packed = direct.with_name(f"{direct.name}.gz")
+    return _unpacked(packed, f, wrong) if packed.is_file() else None
+
+
+def _unpacked(packed: Path, f: File, wrong: list[str]) -> Path | None:
+    """Return what a gzip file of the mirror holds, written to the cache, if it is the file."""
+    target = paths.cache() / f.cache_name
+    if target.is_file() and sha256(target) == f.sha256:
+        return target
+    try:
+        with gzip.open(packed) as handle:
+            content = handle.read(f.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        wrong.append(f"{packed} cannot be unpacked ({error}): refused, left where it is")
+        return None
+    found = hashlib.sha256(content).hexdigest()
+    if found != f.sha256:
+        wrong.append(f"{packed} holds sha256 {found}: refused, left where it is")
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        part.write(content)
+    Path(part.name).replace(target)
+    return target
 
 
 def _set_aside(path: Path, found: str, name: str) -> Path:

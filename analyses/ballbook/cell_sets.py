@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ballbook import catalog, cell_states
+from ballbook import catalog, cell_states, r_table
 
 if TYPE_CHECKING:
     import anndata
@@ -75,6 +75,35 @@ class Regulons:
     files: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Trajectories:
+    """Single cells on the ways from stem cell to their fates, as others reckoned them.
+
+    Parameters
+    ----------
+    expression : DataFrame, cells x genes
+        Scaled log expression: a gene's smallest value is that of cells without a read, but for
+        CD79A and CD79B.
+    run : Series
+        The sequencing run of a cell.
+    fates : DataFrame, cells x fates
+        Probability of each fate (FateID); rows add to 1.
+    places : DataFrame, cells x lineages
+        How far along a lineage a cell is (Slingshot), from 0; missing for cells not on it.
+    pseudotime : Series
+        Distance from the start that Monocle 2 found; its start is lymphoid.
+    """
+
+    id: str
+    title: str
+    expression: pd.DataFrame
+    run: pd.Series
+    fates: pd.DataFrame
+    places: pd.DataFrame
+    pseudotime: pd.Series
+    files: dict[str, str] = field(default_factory=dict)
+
+
 def _rda(path: Path) -> dict[str, Any]:
     """Return the objects of an R data file by name."""
     import rdata
@@ -130,16 +159,58 @@ def good() -> MassCytometry:
 def dorothea() -> Regulons:
     """Return the human regulons of DoRothEA, all levels of confidence."""
     e = catalog.entry("dorothea-regulons")
-    raw = _rda(catalog.fetch(e.id, "regulons"))["dorothea_hs"]
+    raw = r_table.read_frame(catalog.fetch(e.id, "regulons"), "dorothea_hs")
     table = pd.DataFrame(
         {
-            "source": raw["tf"].astype(str),
-            "target": raw["target"].astype(str),
-            "weight": raw["mor"].astype(float),
-            "confidence": raw["confidence"].astype(str),
+            "source": raw["tf"],
+            "target": raw["target"],
+            "weight": raw["mor"],
+            "confidence": raw["confidence"],
         }
-    ).reset_index(drop=True)
+    )
     return Regulons(e.id, e.title, table, catalog.hashes(e.id))
 
 
-LOADERS: dict[str, Callable[[], Any]] = {"triana": triana, "good": good, "dorothea": dorothea}
+# FateID's targets by the marker that its authors gave it: HBB, PF4, IRF8, EBF1, LYZ; Slingshot's
+# lineages by the fate of the cells at their ends, which a test looks up.
+FATES = {
+    "t2": "erythroid",
+    "t3": "megakaryocytic",
+    "t4": "dendritic",
+    "t5": "lymphoid",
+    "t6": "monocytic",
+}
+LINEAGES = {1: "monocytic", 2: "dendritic", 3: "erythroid", 4: "lymphoid"}
+
+
+def palantir() -> Trajectories:
+    """Return 5,780 CD34-positive cells of one marrow: twelve genes, fates and lineages."""
+    e = catalog.entry("palantir-marrow")
+
+    def read(name: str) -> pd.DataFrame:
+        return pd.read_csv(catalog.fetch(e.id, name), index_col=0)
+
+    expression = read("expression").T.rename_axis("cell")
+    cells = expression.index
+    places = {
+        name: read(f"lineage-{number}")["Trajectory"].reindex(cells)
+        for number, name in LINEAGES.items()
+    }
+    return Trajectories(
+        e.id,
+        e.title,
+        expression,
+        pd.Series(cells.str.split("_").str[0], index=cells, name="run"),
+        read("fates").rename(columns=FATES).loc[cells],
+        pd.DataFrame(places, index=cells),
+        read("pseudotime")["Pseudotime"].loc[cells].rename("pseudotime"),
+        catalog.hashes(e.id),
+    )
+
+
+LOADERS: dict[str, Callable[[], Any]] = {
+    "triana": triana,
+    "good": good,
+    "dorothea": dorothea,
+    "palantir": palantir,
+}

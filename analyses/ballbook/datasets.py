@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ballbook import catalog, cell_sets, paths
-from ballbook.cell_sets import Cells, MassCytometry, Regulons
+from ballbook.cell_sets import Cells, MassCytometry, Regulons, Trajectories
 from ballbook.cohort import DAYS_PER_MONTH, DAYS_PER_YEAR, Cohort
 
 # The source's word for a subtype, in the vocabulary of data/dictionaries/patients.yml.
@@ -1156,6 +1156,7 @@ Loaded = (
     | Cells
     | MassCytometry
     | Regulons
+    | Trajectories
 )
 LOADERS: dict[str, Callable[[], Loaded]] = {
     "chiaretti": chiaretti,
@@ -1200,6 +1201,8 @@ def load(id: Literal["triana-marrow"]) -> Cells: ...  # type: ignore[overload-ov
 def load(id: Literal["good-2018"]) -> MassCytometry: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: Literal["dorothea-regulons"]) -> Regulons: ...  # type: ignore[overload-overlap]
+@overload
+def load(id: Literal["palantir-marrow"]) -> Trajectories: ...  # type: ignore[overload-overlap]
 @overload
 def load(id: str) -> Cohort: ...
 def load(id: str) -> Loaded:
