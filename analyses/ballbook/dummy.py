@@ -338,6 +338,8 @@ def expression(slug: str, n: int, seed: int) -> pd.DataFrame:
         return _subtype_expression(draw, spec)
     if "model" in spec:
         return _model_expression(draw, spec)
+    if "regulons" in spec:
+        return _regulon_expression(draw, spec)
     stages = datasets.load(spec["stages"])
     follows = draw.column(spec["follows"]).astype(float).to_numpy()
     genes: dict[str, float] = {}
@@ -386,6 +388,21 @@ def _model_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
     genes = (*beta.index, *sorted(named), *others[: int(spec["others"])])
     weight = np.concatenate([beta.to_numpy(), np.zeros(len(genes) - len(beta))])
     shift = MODEL_SHIFT * np.outer(weight, draw.column(spec["follows"]).astype(float))
+    return _counts(shift, genes, draw.rng("expression"))
+
+
+def _regulon_expression(draw: _Draw, spec: Mapping[str, Any]) -> pd.DataFrame:
+    """Return counts in which a factor and its targets follow a column (natural logarithms)."""
+    from ballbook import datasets
+
+    table = datasets.load("dorothea-regulons").table
+    mine = table[table["source"] == spec["factor"]]
+    weights = {str(spec["factor"]): 1.0, **dict(zip(mine["target"], mine["weight"], strict=True))}
+    unmoved = [*spec["besides"], *datasets.stages().background]
+    others = [g for g in dict.fromkeys(unmoved) if g not in weights]
+    genes = (*weights, *others[: int(spec["others"])])
+    weight = np.concatenate([list(weights.values()), np.zeros(len(genes) - len(weights))])
+    shift = np.outer(weight, draw.column(spec["follows"]).astype(float))
     return _counts(shift, genes, draw.rng("expression"))
 
 
