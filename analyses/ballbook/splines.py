@@ -110,7 +110,7 @@ def nonlinearity(
         As for `cox`, or for a term that is no covariate.
     """
     if term not in covariates:
-        raise ValueError(f"{term!r} is no covariate; there are {', '.join(covariates)}")
+        raise ValueError(f"{term!r} is no covariate; there are {', '.join(map(str, covariates))}")
     straight = cox(time, event, covariates, strata=strata)
     try:
         knots = knots_at_quantiles(covariates[term], number)
