@@ -46,6 +46,14 @@ def test_a_donor_with_few_cells_does_not_speak() -> None:
         found(least_cells=9)
 
 
+def test_profiles_without_a_donor_are_those_of_the_others() -> None:
+    second = slice(4, 8)
+    alone = found(counts=COUNTS[second], state=STATE[second], donor=DONOR[second])
+    pd.testing.assert_frame_equal(found().without("one"), alone.expression, check_names=False)
+    with pytest.raises(ValueError, match="only two has cells of early, late"):
+        alone.without("two")
+
+
 def test_sparse_and_dense_counts_agree_and_depth_of_a_donor_does_not_matter() -> None:
     deeper = COUNTS * np.where(np.array(DONOR) == "one", 1, 7)[:, None]
     sparse = found(counts=scipy.sparse.csc_matrix(deeper))

@@ -62,6 +62,22 @@ class Profiles:
         kept = self.expression.loc[self.expression.index.intersection(pd.Index(genes))]
         return kept / kept.sum()
 
+    def without(self, donor: str) -> pd.DataFrame:
+        """Return the profiles as the other donors give them.
+
+        Raises
+        ------
+        ValueError
+            If a state is known from this donor alone.
+        """
+        of = self.by_donor.columns
+        others = self.by_donor.loc[:, of.get_level_values("donor") != donor]
+        mean = others.T.groupby(level="state", sort=False).mean().T
+        missing = [s for s in self.expression if s not in mean]
+        if missing:
+            raise ValueError(f"only {donor} has cells of {', '.join(missing)}")
+        return mean[list(self.expression)]
+
 
 @dataclass(frozen=True)
 class Mixtures:
