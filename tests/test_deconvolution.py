@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -223,3 +226,28 @@ def test_halves_of_the_genes_agree_on_a_true_mixture() -> None:
     noise = pd.DataFrame(np.random.default_rng(0).lognormal(0, 1, (200, 60)), signature.index)
     by_chance = dc.split_halves(noise, signature, {"ab": ["a", "b"]}, splits=6, seed=1)
     assert by_chance.loc["ab", "half"] < 0.3
+
+
+def test_results_do_not_move_with_cores() -> None:
+    """Shares are the same to the last digit with one thread and with two."""
+    code = (
+        "import numpy as np, pandas as pd\n"
+        "from ballbook import deconvolution as dc\n"
+        "rng = np.random.default_rng(1)\n"
+        "s = pd.DataFrame(rng.lognormal(0, 1, (300, 11)))\n"
+        "b = pd.DataFrame(rng.lognormal(0, 1, (300, 40)))\n"
+        "b = b.div(dc.matched(b, s), axis=0)\n"
+        "x = dc.deconvolve(b, s).shares.to_numpy()\n"
+        "y = dc.deconvolve(b.iloc[:, :3], s, method='nu-svr').shares.to_numpy()\n"
+        "print(x.tobytes().hex(), y.tobytes().hex())"
+    )
+    seen = set()
+    for threads in ("1", "2"):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        env = os.environ | dict.fromkeys(names, threads)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        seen.add(done.stdout)
+    assert len(seen) == 1

@@ -73,7 +73,7 @@ class Profiles:
         of = self.by_donor.columns
         others = self.by_donor.loc[:, of.get_level_values("donor") != donor]
         mean = others.T.groupby(level="state", sort=False).mean().T
-        missing = [s for s in self.expression if s not in mean]
+        missing = [str(s) for s in self.expression if s not in mean]
         if missing:
             raise ValueError(f"only {donor} has cells of {', '.join(missing)}")
         return mean[list(self.expression)]
