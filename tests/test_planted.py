@@ -149,6 +149,13 @@ def planted(slug: str, folder: Path) -> tuple[Path, pd.DataFrame]:
                 part["branch"] = f"{MARK}BRANCH"
             part.to_csv(place / f"{kind}.csv", index=False)
         return place, table
+    if (source / "cells.csv").is_file():
+        whose = dict(zip(pd.read_csv(source / "patients.csv")["patient_id"], ids, strict=True))
+        single = pd.read_csv(source / "cells.csv", dtype=str, keep_default_na=False)
+        single["donor"] = single["donor"].map(whose)
+        single["label"] = [f"<b>{MARK}LABEL</b>"] * 5 + single["label"].tolist()[5:]
+        single.to_csv(place / "cells.csv", index=False)
+        return place, table
     if (source / "catalogue.csv").is_file():
         counts = pd.read_csv(source / "catalogue.csv", index_col=0)
         counts.columns = pd.Index(ids)
