@@ -170,7 +170,7 @@ def test_needs_name_known_tables_columns_and_parameters() -> None:
                 assert table in {
                     "patients", "outcomes", "causes", "mrd", "drug_response", "plates",
                     "expression", "variants", "sites", "samples", "breakpoints", "segments",
-                    "catalogue",
+                    "catalogue", "cells",
                 }  # fmt: skip
                 assert table != "patients" or column in known, name
                 assert table not in {"outcomes", "causes"} or column in endpoints | {"*"}, name
