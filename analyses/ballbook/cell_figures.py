@@ -268,7 +268,11 @@ def _name_cells(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def composition(
-    shares: pd.DataFrame, *, colours: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+    shares: pd.DataFrame,
+    *,
+    colours: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    xlabel: str = "Share of cells",
 ) -> Figure:
     """Draw what samples are made of: one bar a sample, one piece a state.
 
@@ -294,7 +298,7 @@ def composition(
         ax.text(1.02, i, note, transform=ax.get_yaxis_transform(), va="center", fontsize=9,
                 color=C.muted)  # fmt: skip
     ax.set_yticks(y, [str(s) for s in shares.index])
-    ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5), xlabel="Share of cells")
+    ax.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5), xlabel=xlabel)
     ax.xaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
