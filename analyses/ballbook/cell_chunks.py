@@ -86,7 +86,9 @@ class CellFile:
     columns: tuple[str, ...] = ()
     keep: tuple[int, ...] | None = None
 
-    def rows(self, start: int, stop: int, genes: Sequence[str] | None = None) -> anndata.AnnData:
+    def rows(
+        self, start: int, stop: int, genes: Sequence[str] | None = None, *, obs: bool = True
+    ) -> anndata.AnnData:
         """Return the cells from `start` up to `stop` as AnnData with counts in CSR, 32-bit floats.
 
         Parameters
@@ -95,6 +97,8 @@ class CellFile:
             As a slice: what lies beyond the last cell is not there.
         genes : sequence of str, optional
             Only these, in this order; a gene that the file lacks is left out.
+        obs : bool
+            Whether the columns of ``obs`` are read too; the names of the cells always are.
 
         Raises
         ------
@@ -108,7 +112,7 @@ class CellFile:
         try:
             with h5py.File(self.path, "r") as f:
                 x = self._matrix(f[self.matrix], start, stop)
-                obs = self._obs(f, start, stop)
+                frame = self._obs(f, start, stop, self.columns if obs else ())
         except (OSError, KeyError, RuntimeError, ValueError, IndexError) as error:
             raise Unreadable(f"{self.path.name}: cells {start} to {stop}: {error}") from None
         names: Sequence[str] = self.genes
@@ -118,7 +122,7 @@ class CellFile:
             place = pd.Index(self.genes).get_indexer(pd.Index(list(genes)))
             x = x[:, place[place >= 0]]
             names = [g for g, p in zip(genes, place, strict=True) if p >= 0]
-        return anndata.AnnData(x, obs=obs, var=pd.DataFrame(index=pd.Index(list(names))))
+        return anndata.AnnData(x, obs=frame, var=pd.DataFrame(index=pd.Index(list(names))))
 
     def chunks(
         self, size: int = CHUNK, genes: Sequence[str] | None = None
@@ -167,13 +171,13 @@ class CellFile:
         x.sort_indices()
         return x
 
-    def _obs(self, f: h5py.File, start: int, stop: int) -> pd.DataFrame:
+    def _obs(self, f: h5py.File, start: int, stop: int, columns: Sequence[str]) -> pd.DataFrame:
         if self.kind == TEN_X:
             group = f[str(Path(self.matrix))]
             return pd.DataFrame(index=pd.Index(_values(group["barcodes"], start, stop)))
         obs = f["obs"]
         index = pd.Index(_values(obs[_index(obs)], start, stop).astype(str))
-        return pd.DataFrame({c: _values(obs[c], start, stop) for c in self.columns}, index=index)
+        return pd.DataFrame({c: _values(obs[c], start, stop) for c in columns}, index=index)
 
 
 def spans(n: int, size: int = CHUNK) -> list[Span]:
@@ -607,8 +611,8 @@ def mapped(
     cells : CellFile
         On a cluster of other machines, in a folder that all of them see.
     mapper : callable
-        From AnnData to a DataFrame with one row a cell; pure, and picklable for a cluster. The
-        method `map` of a reference is one.
+        From AnnData (counts and names alone) to a DataFrame with one row a cell; pure, and
+        picklable for a cluster. The method `map` of a reference is one.
     chunk : int
         Cells at a time.
     genes : sequence of str, optional
@@ -654,7 +658,7 @@ def mapped(
 def _map_chunk(
     mapper: Mapper, cells: CellFile, start: int, stop: int, genes: Sequence[str] | None
 ) -> pd.DataFrame:
-    found = mapper(cells.rows(start, stop, genes))
+    found = mapper(cells.rows(start, stop, genes, obs=False))
     if len(found) != stop - start:
         raise ValueError(f"the map gave {len(found)} rows for {stop - start} cells")
     return found

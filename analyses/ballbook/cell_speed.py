@@ -3,7 +3,9 @@
 ``python -m ballbook.cell_speed --out data/recorded/cells`` draws cells from the marrow of Triana
 2021 (`ballbook.simulated_cells`), writes them to a file, and maps the file on the reference in
 chunks, each time in a process of its own, alone and with two workers; the run stops when two runs
-of the same cells disagree. The book shows what was recorded.
+of the same cells disagree. It then asks the searches for neighbours that are at hand what each
+takes before its first answer, for each cell after that, how many neighbours it misses, and for how
+many cells its answer depends on the cells asked with them. The book shows what was recorded.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,6 +40,13 @@ SETTINGS = ((1, 5_000), (2, 5_000))
 CHUNKS = (1_000, 20_000)
 ONE_SIZE = 100_000
 MB = 2**20
+SEARCHES = ("exact", "tree", "approximate", "ingest")
+AT_SCALE = ("exact", "approximate")
+# Cells of the reference: those of the marrow (all), and as many as the largest published atlas of
+# B-ALL and normal cells.
+REFERENCES = (0, 130_085)
+ASKED = 10_000
+SPLIT = 137
 
 
 def peak_mb() -> float:
@@ -121,7 +132,7 @@ def measure(work: Path, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
     plan = [(n, *setting) for n in sizes for setting in SETTINGS]
     plan += [(n, 1, chunk) for n in sizes if n == ONE_SIZE for chunk in CHUNKS]
     for n, workers, chunk in plan:
-        rows.append(_in_process(reference, file, n, workers, chunk))
+        rows.append(_in_process("--one", reference, file, n, workers, chunk))
         print(rows[-1], file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows)
     if (frame.groupby("cells")["digest"].nunique() > 1).any():
@@ -132,17 +143,115 @@ def measure(work: Path, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
     return frame
 
 
-def _in_process(reference: Path, file: Path, n: int, workers: int, chunk: int) -> dict[str, Any]:
+def search(reference: Path, size: int, method: str) -> dict[str, Any]:
+    """Time one search for neighbours, in a process that has not searched before.
+
+    Parameters
+    ----------
+    reference : Path
+        Pickle of a reference and of the model of its cells.
+    size : int
+        Cells searched among; 0 for those of the reference.
+    method : str
+        One of `SEARCHES`.
+    """
+    known, model = pickle.loads(reference.read_bytes())
+    among = known.points
+    if size:
+        # From another seed than those asked.
+        among = known.project(model.cells(0, size, seed=1))
+    asked = known.project(model.cells(0, ASKED))
+    if method == "ingest":
+        return {"reference": len(among), "method": method, **_ingest(among, asked)}
+    started = time.process_time()
+    find = _searcher(method, among, known.neighbours)
+    find(asked[:100])
+    first = time.process_time() - started
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        found = find(asked)
+        times.append(time.process_time() - started)
+    parts = [find(asked[i : i + SPLIT]) for i in range(0, ASKED, SPLIT)]
+    moved = int((np.concatenate(parts) != found).any(axis=1).sum())
+    exact = _searcher("exact", among, known.neighbours)(asked) if method != "exact" else found
+    shared = [len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]
+    return {
+        "reference": len(among), "method": method, "first_s": first,
+        "cell_us": 1e6 * min(times) / ASKED, "recall": float(np.mean(shared)) / known.neighbours,
+        "moved": moved, "failed": "",
+    }  # fmt: skip
+
+
+def _searcher(method: str, among: Any, k: int) -> Callable[[Any], Any]:
+    from ballbook import reference_map
+
+    if method == "tree":
+        from sklearn.neighbors import NearestNeighbors
+
+        tree = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(among)
+        return lambda points: tree.kneighbors(points, return_distance=False)
+    kept: dict[str, Any] = {}
+    return lambda points: reference_map.nearest(among, points, k, method, 0, kept)[0]  # type: ignore[arg-type]
+
+
+def _ingest(among: Any, asked: Any) -> dict[str, Any]:
+    """Time scanpy's ingest on coordinates, or say why it fails."""
+    import anndata
+    import scanpy
+
+    def data(points: Any) -> anndata.AnnData:
+        made = anndata.AnnData(
+            np.asarray(points), obs=pd.DataFrame({"label": "any"}, range(len(points)))
+        )
+        made.obs_names = [str(i) for i in range(len(points))]
+        made.obs["label"] = pd.Categorical(["any"] * len(points))
+        return made
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            started = time.process_time()
+            known, new = data(among), data(asked)
+            scanpy.pp.neighbors(known, n_neighbors=15, use_rep="X", random_state=0)
+            scanpy.tl.umap(known, random_state=0)
+            scanpy.tl.ingest(data(asked[:100]), known, obs="label", embedding_method="umap")
+            first = time.process_time() - started
+            started = time.process_time()
+            scanpy.tl.ingest(new, known, obs="label", embedding_method="umap")
+            used = time.process_time() - started
+        except Exception as error:
+            # Whatever it is, it is what a reader of these versions meets.
+            return {"failed": f"{type(error).__name__}: {error}"}
+    return {"first_s": first, "cell_us": 1e6 * used / ASKED, "failed": ""}
+
+
+def searches(work: Path, sizes: tuple[int, ...] = REFERENCES) -> pd.DataFrame:
+    """Return one row a search and size of the reference; see `search`."""
+    from ballbook import datasets, reference_map
+
+    marrow = datasets.load("triana-marrow").data
+    known = work / "known.pickle"
+    known.write_bytes(pickle.dumps((reference_map.build(marrow), simulated_cells.fit(marrow))))
+    rows = []
+    for size in sizes:
+        for method in SEARCHES:
+            if method in AT_SCALE or not size:
+                rows.append(_in_process("--search", known, size, method))
+                print(rows[-1], file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
+def _in_process(*given: object) -> dict[str, Any]:
     # One thread of arithmetic a process, or workers would fight over the cores.
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    given = [str(reference), str(file), str(n), str(workers), str(chunk)]
     done = subprocess.run(
-        [sys.executable, "-m", "ballbook.cell_speed", "--one", *given],
+        [sys.executable, "-m", "ballbook.cell_speed", *map(str, given)],
         env={**os.environ, **dict.fromkeys(names, "1")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"{n} cells, {workers} workers: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{given[2:]}: {done.stderr[-2000:]}")
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
 
@@ -153,24 +262,31 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, help="folder of the record")
     what.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
+    what.add_argument("--search", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest number of cells")
     given = parser.parse_args()
     if given.one:
         reference, file, n, workers, chunk = given.one
         print(json.dumps(one(Path(reference), Path(file), int(n), int(workers), int(chunk))))
         return
+    if given.search:
+        reference, size, method = given.search
+        print(json.dumps(search(Path(reference), int(size), method)))
+        return
     with tempfile.TemporaryDirectory(prefix="ballbook-cells-") as work:
         frame = measure(Path(work), tuple(n for n in SIZES if n <= given.most))
+        found = searches(Path(work))
     given.out.mkdir(parents=True, exist_ok=True)
     frame.to_csv(given.out / "cells.csv", index=False, float_format="%.5g")
-    names = ("anndata", "dask", "h5py", "numpy", "scikit-learn", "scipy")
+    found.to_csv(given.out / "searches.csv", index=False, float_format="%.5g")
+    names = ("anndata", "dask", "h5py", "numpy", "pynndescent", "scanpy", "scikit-learn", "scipy")
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),
         "versions": {"Python": platform.python_version(), **{n: version(n) for n in names}},
     }
     (given.out / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf8")
-    print(frame.to_string(index=False))
+    print(frame.to_string(index=False), found.to_string(index=False), sep="\n")
 
 
 if __name__ == "__main__":
