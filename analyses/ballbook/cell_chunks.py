@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     import anndata
     import h5py
 
-Chunk = "anndata.AnnData"
 Mapper = Callable[["anndata.AnnData"], pd.DataFrame]
 Span = tuple[int, int]
 
@@ -629,38 +629,47 @@ def mapped(
     ValueError
         Where `cluster` is neither, or the map gives another number of rows.
     """
-    import h5py  # noqa: F401 (a missing reader is told here and not by a worker)
 
+    def task(mapper: Mapper, span: Span) -> pd.DataFrame:
+        return _checked(mapper, cells.rows(*span, genes, obs=False))
+
+    yield from _split(task, mapper, spans(cells.n, chunk), cluster)
+
+
+Task = Callable[[Mapper, Span], pd.DataFrame]
+
+
+def _split(
+    task: Task, mapper: Mapper, todo: Sequence[Span], cluster: str | int | None
+) -> Iterator[pd.DataFrame]:
+    """Yield the answers of a task in the order of its parts, wherever each was done."""
     told = _cluster(cluster)
-    parts = spans(cells.n, chunk)
-    if told == 1 or (isinstance(told, int) and len(parts) < 2):
-        for start, stop in parts:
-            yield _map_chunk(mapper, cells, start, stop, genes)
+    if told == 1 or (isinstance(told, int) and len(todo) < 2):
+        for span in todo:
+            yield task(mapper, span)
         return
-    with dask_client(min(told, len(parts)) if isinstance(told, int) else told) as client:
-        everywhere = client.scatter(mapper, broadcast=True, hash=False)
-        # The list of genes may be long, so it is sent once.
-        wanted = client.scatter(list(genes), broadcast=True, hash=False) if genes else None
+    with dask_client(min(told, len(todo)) if isinstance(told, int) else told) as client:
+        # Sent once, not with each part.
+        work, everywhere = client.scatter([task, mapper], broadcast=True, hash=False)
         workers = max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
         waiting: deque[Any] = deque()
-        todo = iter(parts)
-        for start, stop in todo:
-            waiting.append(
-                client.submit(_map_chunk, everywhere, cells, start, stop, wanted, pure=False)
-            )
-            # No more are under way than keep the workers busy, so results do not pile up.
+        for span in todo:
+            waiting.append(client.submit(_done, work, everywhere, span, pure=False))
+            # No more are under way than keep the workers busy, so answers do not pile up.
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _map_chunk(
-    mapper: Mapper, cells: CellFile, start: int, stop: int, genes: Sequence[str] | None
-) -> pd.DataFrame:
-    found = mapper(cells.rows(start, stop, genes, obs=False))
-    if len(found) != stop - start:
-        raise ValueError(f"the map gave {len(found)} rows for {stop - start} cells")
+def _done(task: Task, mapper: Mapper, span: Span) -> pd.DataFrame:
+    return task(mapper, span)
+
+
+def _checked(mapper: Mapper, cells: anndata.AnnData) -> pd.DataFrame:
+    found = mapper(cells)
+    if len(found) != cells.n_obs:
+        raise ValueError(f"the map gave {len(found)} rows for {cells.n_obs} cells")
     return found
 
 
@@ -802,12 +811,14 @@ def lazy(cells: CellFile, chunk: int = CHUNK) -> anndata.AnnData:
     """Return the file as AnnData whose X is a Dask array of sparse chunks, not yet read.
 
     scanpy's `normalize_total`, `log1p`, `highly_variable_genes` and `pca` (solver
-    ``covariance_eigh``) work on it chunk by chunk. ``obs`` holds the names alone.
+    ``covariance_eigh``) work on it chunk by chunk; `loaded` reads some of its rows, `map_cells`
+    maps it. ``obs`` holds the names of the cells alone.
     """
     import anndata
     import dask.array as da
+    import h5py
 
-    parts = spans(cells.n, chunk)
+    places = spans(cells.n, chunk)
     wide = len(cells.genes)
     meta = scipy.sparse.csr_matrix((0, wide), dtype=np.float32)
 
@@ -815,8 +826,73 @@ def lazy(cells: CellFile, chunk: int = CHUNK) -> anndata.AnnData:
         (start, stop), _ = block_info[None]["array-location"]
         return scipy.sparse.csr_matrix(cells.rows(start, stop).X)
 
-    sizes = tuple(stop - start for start, stop in parts)
+    sizes = tuple(stop - start for start, stop in places)
     x = da.map_blocks(read, chunks=(sizes, (wide,)), dtype=np.float32, meta=meta)
-    names = [str(i) for i in range(cells.n)]
-    obs, var = pd.DataFrame(index=pd.Index(names)), pd.DataFrame(index=pd.Index(cells.genes))
+    with h5py.File(cells.path, "r") as f:
+        if cells.kind == TEN_X:
+            names = _values(f[cells.matrix]["barcodes"], 0, cells.n)
+        else:
+            names = _values(f["obs"][_index(f["obs"])], 0, cells.n)
+    obs, var = (
+        pd.DataFrame(index=pd.Index(names.astype(str))),
+        pd.DataFrame(index=list(cells.genes)),
+    )
     return anndata.AnnData(x, obs=obs, var=var)
+
+
+def is_lazy(cells: anndata.AnnData) -> bool:
+    """Tell whether the counts are still on disk (see `lazy`)."""
+    return hasattr(cells.X, "dask")
+
+
+def loaded(cells: anndata.AnnData, start: int = 0, stop: int | None = None) -> anndata.AnnData:
+    """Return some rows with their counts in memory; only their chunks are read."""
+    import anndata
+
+    part = cells[start:stop]
+    if not is_lazy(cells):
+        return part
+    return anndata.AnnData(_rows(cells.X, start, stop), obs=part.obs, var=part.var)
+
+
+def parts(cells: anndata.AnnData, size: int = CHUNK) -> list[Span]:
+    """Return where parts of AnnData start and stop: the chunks on disk, or `size` cells each."""
+    if not is_lazy(cells):
+        return spans(cells.n_obs, size)
+    ends = np.cumsum([0, *cells.X.chunks[0]]).tolist()
+    return [(a, b) for a, b in pairwise(ends) if b > a]
+
+
+def map_cells(
+    cells: anndata.AnnData,
+    mapper: Mapper,
+    *,
+    chunk: int = CHUNK,
+    cluster: str | int | None = None,
+) -> pd.DataFrame:
+    """Return what `mapper` says of all cells of AnnData, in memory or on disk (`lazy`).
+
+    Parameters as `mapped`; cells in memory are mapped in this process. The answer holds some tens
+    of bytes a cell.
+    """
+    import anndata
+
+    # Names and columns of all cells are not sent to each worker.
+    x, genes = cells.X, cells.var_names
+    where = parts(cells, chunk)
+
+    def task(mapper: Mapper, span: Span) -> pd.DataFrame:
+        bare = anndata.AnnData(_rows(x, *span), var=pd.DataFrame(index=genes))
+        return _checked(mapper, bare)
+
+    found = list(_split(task, mapper, where, cluster if is_lazy(cells) else 1))
+    whole = pd.concat(found) if found else mapper(cells)
+    return whole.set_axis(pd.Index(cells.obs_names))
+
+
+def _rows(x: Any, start: int, stop: int | None) -> scipy.sparse.csr_matrix:
+    part = x[start:stop]
+    if hasattr(part, "dask"):
+        # A reader takes one chunk after the other: threads would hold several.
+        part = part.compute(scheduler="synchronous")
+    return scipy.sparse.csr_matrix(part)

@@ -10,6 +10,7 @@ symbols; Ensembl ids are brought to symbols by the file's own column of names.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from ballbook import cell_chunks
 from ballbook.dictionaries import dictionary, plain
+from ballbook.file_limits import Unreadable
 
 if TYPE_CHECKING:
     import anndata
@@ -30,9 +33,10 @@ if TYPE_CHECKING:
 
 ENDINGS = (".h5ad", ".h5", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MATRIX = ("matrix.mtx", "matrix.mtx.gz")
-# Beyond this a page does not hold the cells; they can be mapped in chunks.
+# More cells than this are left on disk, and read in chunks.
+MOST_IN_MEMORY = 50_000
 MAX_VALUES = 300_000_000
-MAX_BYTES = 4_000_000_000
+MAX_BYTES = 50_000_000_000
 # Problems of one kind that are listed before their number is told.
 SHOWN = 5
 NAMES = ("gene_symbols", "gene_symbol", "feature_name", "symbol", "gene_name", "gene_names")
@@ -79,18 +83,22 @@ def quality(
     most_mitochondrial : float
         Largest share of counts from mitochondrial genes, where the file has such genes.
     """
-    x = scipy.sparse.csr_matrix(cells.X)
-    inside = x if genes is None else x[:, cells.var_names.isin(list(genes))]
-    counts = np.asarray(inside.sum(axis=1)).ravel()
-    seen = np.asarray((inside > 0).sum(axis=1)).ravel()
+    wanted = None if genes is None else cells.var_names.isin(list(genes))
+    mitochondrial = cells.var_names.str.upper().str.match(r"MT[-.]")
+    counts, seen, share = (np.zeros(cells.n_obs) for _ in range(3))
+    for start, stop in cell_chunks.parts(cells):
+        x = scipy.sparse.csr_matrix(cell_chunks.loaded(cells, start, stop).X)
+        inside = x if wanted is None else x[:, wanted]
+        counts[start:stop] = np.asarray(inside.sum(axis=1)).ravel()
+        seen[start:stop] = np.asarray((inside > 0).sum(axis=1)).ravel()
+        if mitochondrial.any():
+            total = np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
+            share[start:stop] = np.asarray(x[:, mitochondrial].sum(axis=1)).ravel() / total
     reasons = [
         (f"fewer than {least_counts} counts", counts < least_counts),
         (f"fewer than {least_genes} genes", seen < least_genes),
     ]
-    mitochondrial = cells.var_names.str.upper().str.match(r"MT[-.]")
     if mitochondrial.any():
-        total = np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
-        share = np.asarray(x[:, mitochondrial].sum(axis=1)).ravel() / total
         words = f"more than {100 * most_mitochondrial:g}% mitochondrial"
         reasons.append((words, share > most_mitochondrial))
     keep = np.ones(cells.n_obs, dtype=bool)
@@ -136,8 +144,9 @@ def read(paths: Sequence[Path], reader: _Reader) -> anndata.AnnData | None:
     Returns
     -------
     AnnData or None
-        Raw counts, sparse, in ``X``; ``obs`` with ``donor`` and, where given, ``label``; gene
-        symbols with a dot for a hyphen. None where anything is wrong.
+        Raw counts, sparse, in ``X`` (of many cells a Dask array, see `ballbook.cell_chunks`);
+        ``obs`` with ``donor`` and, where given, ``label``; gene symbols with a dot for a hyphen.
+        None where anything is wrong.
     """
     before = len(reader.problems)
     matrices = [p for p in paths if p.is_dir() or p.suffix.lower() in {".h5ad", ".h5"}]
@@ -175,31 +184,75 @@ def _bounded(path: Path, reader: _Reader) -> bool:
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if file.stat().st_size > MAX_BYTES:
-            mend = "map it in chunks, or give fewer cells"
+            mend = "give fewer cells"
             expected = f"at most {MAX_BYTES / 1e9:g} GB"
             reader.wrong(file.name, expected, mend=mend)
             return False
         with file.open("rb") as f:
             reader.files[file.name] = hashlib.file_digest(f, "sha256").hexdigest()
-    if path.suffix.lower() == ".h5ad":
+    values = 0 if on_disk(path) is not None else _values(path)
+    if values > MAX_VALUES:
+        mend = "write X by rows (CSR): then it is read in chunks; or give fewer cells"
+        expected = f"at most {MAX_VALUES:,} values"
+        reader.wrong(path.name, expected, None, "X", f"{values:,}", mend)
+        return False
+    return True
+
+
+def _values(path: Path) -> int:
+    """Return how many values an h5ad holds; 0 for another file."""
+    if path.suffix.lower() != ".h5ad":
+        return 0
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as f:
+            return int(f["X"]["data"].size if "data" in f["X"] else f["X"].size)
+    except Exception:  # said where it is read
+        return 0
+
+
+def on_disk(path: Path) -> cell_chunks.CellFile | None:
+    """Return a file of so many cells that they are left on disk, or None."""
+    if path.is_dir() or path.suffix.lower() not in {".h5ad", ".h5"}:
+        return None
+    try:
+        found = cell_chunks.open_cells(path)
+    except Unreadable:  # said where it is read
+        return None
+    return found if found.n > MOST_IN_MEMORY else None
+
+
+def _lazy(file: cell_chunks.CellFile) -> anndata.AnnData:
+    """Return cells whose raw counts stay on disk, wherever the file holds them."""
+    found = cell_chunks.lazy(file)
+    if file.kind == cell_chunks.H5AD:
+        from anndata.io import read_elem
+
+        others = []
+        for name in ("layers/counts", "raw/X"):
+            with contextlib.suppress(Unreadable):
+                others.append(cell_chunks.open_cells(file.path, name))
+        if others and not _whole(file.rows(0, cell_chunks.CHUNK).X):
+            right = [o for o in others if _whole(o.rows(0, cell_chunks.CHUNK).X)]
+            file = right[0] if right else file
+            found = cell_chunks.lazy(file)
         import h5py
 
-        try:
-            with h5py.File(path, "r") as f:
-                values = f["X"]["data"].size if "data" in f["X"] else f["X"].size
-        except Exception:  # said where it is read
-            return True
-        if values > MAX_VALUES:
-            mend = "map it in chunks, or give fewer cells"
-            expected = f"at most {MAX_VALUES:,} values"
-            reader.wrong(path.name, expected, None, "X", f"{values:,}", mend)
-            return False
-    return True
+        with h5py.File(file.path, "r") as f:
+            found.var = read_elem(f["raw/var" if file.matrix == "raw/X" else "var"])
+        words = dictionary("cells")
+        for name in file.columns:
+            if words.find(name) is not None:
+                found.obs[name] = file.column(name).to_numpy()
+    return found
 
 
 def _load(path: Path) -> anndata.AnnData:
     import anndata
 
+    if (large := on_disk(path)) is not None:
+        return _lazy(large)
     if path.is_dir():
         return _matrix_folder(path)
     suffix = path.suffix.lower()
@@ -337,27 +390,30 @@ def _genes(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
 def _counts(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
     """Say where the matrix holds anything but raw counts."""
     said = cells.uns.pop("said", None)
-    x = cells.X if scipy.sparse.issparse(cells.X) else scipy.sparse.csr_matrix(cells.X)
-    x = scipy.sparse.csr_matrix(x)
-    with np.errstate(invalid="ignore"):
-        bad = ~np.isfinite(x.data) | (x.data < 0) | (x.data % 1 != 0)
-    places = np.flatnonzero(bad)
+    if not cell_chunks.is_lazy(cells):
+        cells.X = scipy.sparse.csr_matrix(cells.X)
     mend = "give raw counts: in X, in the layer counts or in raw"
-    for place in places[:SHOWN]:
-        row = int(np.searchsorted(x.indptr, place, side="right")) - 1
-        column = int(x.indices[place])
-        value = str(said.iat[row, column]) if said is not None else f"{x.data[place]:g}"
-        reader.wrong(
-            file, "a raw count, a whole number of 0 or more", row + (2 if said is not None else 1),
-            str(cells.var_names[column]), value, mend,
-        )  # fmt: skip
-    if len(places) > SHOWN:
-        share = 100 * len(places) / max(len(x.data), 1)
-        expected = f"raw counts; {len(places):,} values are none ({share:.0f}% of those not 0)"
+    stored = wrong = 0
+    for start, stop in cell_chunks.parts(cells):
+        x = scipy.sparse.csr_matrix(cell_chunks.loaded(cells, start, stop).X)
+        with np.errstate(invalid="ignore"):
+            bad = ~np.isfinite(x.data) | (x.data < 0) | (x.data % 1 != 0)
+        places = np.flatnonzero(bad)
+        for place in places[: max(SHOWN - wrong, 0)]:
+            inside = int(np.searchsorted(x.indptr, place, side="right")) - 1
+            row, column = start + inside, int(x.indices[place])
+            value = str(said.iat[row, column]) if said is not None else f"{x.data[place]:g}"
+            reader.wrong(
+                file, "a raw count, a whole number of 0 or more",
+                row + (2 if said is not None else 1), str(cells.var_names[column]), value, mend,
+            )  # fmt: skip
+        wrong, stored = wrong + len(places), stored + len(x.data)
+    if wrong > SHOWN:
+        share = 100 * wrong / max(stored, 1)
+        expected = f"raw counts; {wrong:,} values are none ({share:.0f}% of those not 0)"
         reader.wrong(file, expected, None, "X", None, mend)
-    if not x.shape[0] or not x.shape[1]:
+    if not cells.n_obs or not cells.n_vars:
         reader.wrong(file, "at least one cell and one gene", mend="look at how it was written")
-    cells.X = x
     counted = pd.Index(cells.obs_names)
     for name in counted[counted.duplicated()].unique()[:SHOWN]:
         mend = "add the sample to the barcode, such as AAAC-1-D1"
@@ -393,16 +449,27 @@ def _merged(cells: anndata.AnnData, file: str, reader: _Reader) -> anndata.AnnDa
     import anndata
 
     names = pd.Index(cells.var_names)
-    x = scipy.sparse.csr_matrix(cells.X).astype(np.float32)
+    lazy = cell_chunks.is_lazy(cells)
+    x = cells.X if lazy else scipy.sparse.csr_matrix(cells.X).astype(np.float32)
     if names.has_duplicates:
         code, unique = pd.factorize(names)
         ones = np.ones(len(names), np.float32)
         join = scipy.sparse.csr_matrix((ones, (np.arange(len(names)), code)))
-        x = scipy.sparse.csr_matrix(x @ join)
+        x = _joined(x, join) if lazy else scipy.sparse.csr_matrix(x @ join)
         twice = len(names) - len(unique)
         reader.notes.append(f"{file}: {twice:,} genes share a symbol; their counts are added up.")
         names = pd.Index(unique)
     return anndata.AnnData(x, obs=cells.obs, var=pd.DataFrame(index=names))
+
+
+def _joined(x: Any, join: Any) -> Any:
+    """Return a Dask array times a sparse matrix, still on disk."""
+
+    def product(block: Any) -> Any:
+        return scipy.sparse.csr_matrix(block @ join)
+
+    chunks = (x.chunks[0], (join.shape[1],))
+    return x.map_blocks(product, chunks=chunks, dtype=np.float32, meta=x._meta[:, :0])
 
 
 def strangers(cells: anndata.AnnData, patients: set[str]) -> list[str]:

@@ -35,6 +35,13 @@ CALIBRATION_FIGURES = {
     ),
 }
 
+SEARCHES = {
+    "exact": "all distances (scikit-learn); the map's",
+    "tree": "k-d tree (scikit-learn)",
+    "approximate": "graph (pynndescent)",
+    "ingest": "scanpy ingest",
+}
+
 
 def write_parts(folder: Path, extra: Path) -> None:
     """Write the parts that the methods pages include, and the files that they offer.
@@ -57,6 +64,7 @@ def write_parts(folder: Path, extra: Path) -> None:
         _part(folder / f"golden-{topic}.md", topic_table(mine))
     _write_record("speed", folder, beside, speed_part)
     _write_record("calibration", folder, beside, calibration_part)
+    _write_record("cells", folder, beside, cells_part)
 
 
 def _part(file: Path, html: str) -> None:
@@ -180,6 +188,75 @@ def speed_part(record: Path) -> str:
         f"Recorded on {about['date']}; processor time, best of {about['repeats']}; {versions}."
     )
     return render.table(shown, caption=caption, download="speed.csv")
+
+
+def cells_part(record: Path) -> str:
+    """Return the recorded scale of the map of cells: two tables."""
+    about = json.loads((record / "about.json").read_text(encoding="utf8"))
+    frame = pd.read_csv(record / "cells.csv")
+    shown = pd.DataFrame(
+        {
+            "Cells": frame["cells"],
+            "Workers": frame["workers"],
+            "Cells in a chunk": frame["chunk"],
+            "Cells a second": frame["cells_per_second"].round(-1).astype(int),
+            "Cells a processor second": (frame["cells"] / frame["cpu"]).round(-1).astype(int),
+            "Peak memory, MiB": frame["peak_mb"].round().astype(int),
+            "Largest worker, MiB": [
+                "" if w == 1 else f"{mb:.0f}"
+                for w, mb in zip(frame["workers"], frame["worker_mb"], strict=True)
+            ],
+            "Placed in their own state": [f"{100 * v:.1f}%" for v in frame["accuracy"]],
+        }
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    alone = frame[(frame["workers"] == 1) & (frame["chunk"] == frame["chunk"].iloc[0])]
+    alone = alone.sort_values("cells")
+    few, many = (int(n) for n in alone["cells"].iloc[[0, -1]])
+    before = float(alone["start_mb"].max())
+    growth = float(alone["peak_mb"].iloc[-1]) / float(alone["peak_mb"].iloc[0])
+    caption = (
+        f"Simulated cells, mapped from a file. {many:,} cells took {growth:.2f} times the memory "
+        f"of {few:,} in one process, which needs {before:.0f} MiB before it reads a cell. Cells a "
+        "second also tell what else the machine did; a processor second does not. All runs of the "
+        "same cells gave the same result, or nothing would have been recorded. Recorded on "
+        f"{about['date']}, {about['cores']} cores; {versions}."
+    )
+    parts = [render.table(shown, caption=caption, download="cells.csv")]
+    search = pd.read_csv(record / "searches.csv")
+    known = search[search["failed"].isna()]
+
+    def number(value: float, form: str) -> str:
+        return "" if pd.isna(value) else format(value, form)
+
+    told = pd.DataFrame(
+        {
+            "Reference cells": search["reference"],
+            "Search": search["method"].map(SEARCHES),
+            "Before the first answer, s": [number(v, ".1f") for v in search["first_s"]],
+            "A cell, µs": [number(v, ".1f") for v in search["cell_us"]],
+            "Neighbours found": ["" if pd.isna(v) else f"{100 * v:.1f}%" for v in search["recall"]],
+            "Cells that moved": [number(v, ".0f") for v in search["moved"]],
+            "Failed with": search["failed"].fillna(""),
+        }
+    )
+    caption = (
+        "Processor time of the searches for neighbours. Cells that moved got other neighbours when "
+        "asked with fewer others."
+    )
+    for size, mine in known.groupby("reference"):
+        cost = dict(zip(mine["method"], mine[["first_s", "cell_us"]].to_numpy(), strict=True))
+        if {"exact", "approximate"} <= set(cost):
+            more, saved = cost["approximate"][0] - cost["exact"][0], cost["exact"][1]
+            saved -= cost["approximate"][1]
+            if saved > 0 and more > 0:
+                even = 1e6 * more / saved
+                caption += (
+                    f" Among {size:,} reference cells the graph makes up for its start after "
+                    f"{even:,.0f} cells in a process."
+                )
+    parts.append(render.table(told, caption=caption, download="searches.csv"))
+    return "\n".join(parts)
 
 
 def calibration_part(record: Path) -> str:

@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from ballbook import cell_states
+from ballbook import cell_chunks, cell_states
 from ballbook.inputs import Floats
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def _matrix(cells: anndata.AnnData, genes: Sequence[str]) -> Any:
         missing = [g for g, p in zip(genes, place, strict=True) if p < 0]
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         raise ValueError(f"{len(missing)} genes of the reference are missing: {shown}")
-    x = cells.X
+    x = cells.X.compute(scheduler="synchronous") if cell_chunks.is_lazy(cells) else cells.X
     x = x if scipy.sparse.issparse(x) else scipy.sparse.csr_matrix(np.asarray(x))
     x = scipy.sparse.csr_matrix(x)
     return x if np.array_equal(place, np.arange(x.shape[1])) else x[:, place]
