@@ -484,15 +484,14 @@ print(json.dumps({"peak": peak_mb(), "n": found.n}))
 """
 
 DIGEST = """
-import hashlib, json, sys
+import hashlib, sys
 import pandas as pd
 sys.path.insert(0, sys.argv[1])
-import cell_stand_in, cloudpickle
-cloudpickle.register_pickle_by_value(cell_stand_in)
-from ballbook import cell_chunks
+from cell_stand_in import small_reference
+from ballbook import cell_chunks, reference_map
 if __name__ == "__main__":
     file = cell_chunks.open_cells(sys.argv[2])
-    reference = cell_stand_in.StandIn.build(file.rows(0, 2000))
+    reference = reference_map.build(small_reference(n=900), components=10, neighbours=7)
     parts = cell_chunks.mapped(
         file, reference.map, chunk=int(sys.argv[3]), cluster=int(sys.argv[4])
     )
