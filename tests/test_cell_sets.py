@@ -57,6 +57,7 @@ def regulons() -> pd.DataFrame:
     return datasets.load("dorothea-regulons").table
 
 
+@pytest.mark.slow
 def test_regulons_are_those_that_rdata_reads(regulons: pd.DataFrame) -> None:
     raw = cell_sets._rda(catalog.fetch("dorothea-regulons", "regulons"))["dorothea_hs"]
     for ours, theirs in {
