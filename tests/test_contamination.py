@@ -18,7 +18,7 @@ def test_markers_are_common_in_one_kind_and_rare_in_each_other() -> None:
         {
             "good": kinds == "m",
             "seldom": [True] * 4 + [False] * 26,
-            "in t": (kinds == "m") | (np.arange(30) > 25),
+            "in t": (kinds == "m") | (np.arange(30) > 27),
             "edge": [True] * 5 + [False] * 5 + [True] + [False] * 19,
         }
     )
