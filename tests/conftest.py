@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+
+from ballbook import warm
 
 # Machines are shared: how long one example takes says nothing about the code.
 settings.register_profile("unhurried", deadline=None)
@@ -28,6 +31,13 @@ def shared_folder() -> Path | None:
     if path is not None and not path.is_absolute():
         path = (ROOT / path).resolve()
     return path if path and path.is_dir() else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_kernels() -> Iterator[None]:
+    """Kernels of all tests come from one server, which ends with the tests."""
+    with warm.server(wait=False):
+        yield
 
 
 @pytest.fixture

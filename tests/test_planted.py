@@ -273,6 +273,8 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     (guard / "sitecustomize.py").write_text(GUARD, encoding="utf8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(guard))
+        # The guard stands where a kernel starts: no kernel is forked from one without it.
+        patch.setenv("BALLBOOK_WARM", "0")
         patch.setenv("BALLBOOK_CALLS", str(folder / "calls.log"))
         given = {"cohort": str(file), "min_count": least, **FAST.get(slug, {})}
         out = run(slug, parameters=given, out=folder / "out")

@@ -32,6 +32,7 @@ from ballbook import (
     paths,
     recorded,
     run,
+    warm,
     worked_example,
 )
 from ballbook import render as parts
@@ -61,7 +62,9 @@ def build(*, cores: int = 2, target: str = "all") -> Path:
         "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete",
         "--quiet", "all", "--nolock", target,
     ]  # fmt: skip
-    if subprocess.run(command, check=False).returncode:
+    with warm.server():
+        failed = subprocess.run(command, check=False).returncode
+    if failed:
         raise run.RunFailed("the book was not built; the reason stands above")
     return paths.build() / "html" / "index.html"
 

@@ -197,7 +197,10 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     """Execute a notebook with papermill and return it with outputs."""
     import nbformat
     import papermill
+    from jupyter_client.provisioning.factory import KernelProvisionerFactory
     from traitlets.config import Config
+
+    from ballbook import warm, warm_kernels, warm_server
 
     source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
     # The kernel that runs is the one of this environment, whatever a reader's editor wrote.
@@ -214,14 +217,16 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     sockets = Path(tempfile.mkdtemp(prefix=f"bb-{os.getpid()}-"))
     # Parameters are checked already, and by more types than papermill knows.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    threads = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    server = warm.reach()
+    KernelProvisionerFactory.instance().default_provisioner_name = warm_kernels.NAME
     try:
         with environment(
+            BALLBOOK_WARM=str(server or 0),
             BALLBOOK_OUT=str(work),
             JUPYTER_RUNTIME_DIR=str(sockets),
             PYTHONHASHSEED="0",
             MPLBACKEND="agg",
-            **threads,
+            **warm_server.THREADS,
         ):
             executed: NotebookNode = papermill.execute_notebook(
                 source,

@@ -1,0 +1,140 @@
+"""Kernels forked from a server that has the imports loaded, where there can be one.
+
+`server` starts one for a build and ends it with the build. Without a build, `reach` finds the
+server of an earlier run, or starts one that leaves when it has been idle for a while. A server
+belongs to one state of the library, the lock and the interpreter (`state`): code that was edited
+since is never run from memory. Where processes cannot fork, or where ``BALLBOOK_WARM=0``, kernels
+start cold; what they compute is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from ballbook import paths, warm_server
+
+VARIABLE = "BALLBOOK_WARM"
+PATIENCE = 60.0
+# A Unix socket's path has 107 bytes at most.
+LONGEST = 107
+
+
+def possible() -> bool:
+    """Return whether kernels can be forked here and nobody asked for cold ones."""
+    able = hasattr(os, "fork") and hasattr(socket, "AF_UNIX") and hasattr(socket, "send_fds")
+    # Forking a process that uses Apple's frameworks is not safe.
+    return able and sys.platform != "darwin" and os.environ.get(VARIABLE) not in {"0", "off"}
+
+
+def state() -> str:
+    """Return a hash of what a server holds in memory: library, lock, interpreter and its path."""
+    found = hashlib.sha256()
+    for text in (sys.executable, sys.version, os.environ.get("PYTHONPATH", ""), *sys.path):
+        found.update(text.encode() + b"\0")
+    library = Path(__file__).parent
+    lock = paths.root() / "env" / "lock.txt"
+    for file in [*sorted(library.glob("*.py")), *([lock] if lock.is_file() else [])]:
+        found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
+
+
+@contextmanager
+def server(*, wait: bool = True) -> Iterator[Path | None]:
+    """Give a server that lives as long as the block, and lets all runs started inside use it.
+
+    Parameters
+    ----------
+    wait : bool
+        Whether to wait until it listens; runs that come earlier have cold kernels.
+    """
+    outer = reachable(os.environ.get(VARIABLE))
+    if outer is not None or not possible():
+        yield outer
+        return
+    with tempfile.TemporaryDirectory(prefix=f"bb-{os.getpid()}-") as folder:
+        path = Path(folder) / "warm"
+        process = _start(path, owned=True, wait=wait)
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(path) if process else "0"
+        try:
+            yield path if process else None
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
+            if process:
+                assert process.stdin is not None
+                process.stdin.close()
+                process.wait()
+
+
+def reach() -> Path | None:
+    """Return the socket of a server that can be used, started if need be; None for cold kernels."""
+    if not possible():
+        return None
+    given = os.environ.get(VARIABLE)
+    if given:
+        return reachable(given)
+    folder = Path(tempfile.gettempdir()) / f"bb-warm-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return None  # somebody else's: nothing is sent there
+    path = folder / state()
+    if reachable(str(path)):
+        return path
+    # Of several that come at once, one starts the server.
+    with FileLock(folder / "lock"):
+        return reachable(str(path)) or (path if _start(path, owned=False) else None)
+
+
+def reachable(given: str | None) -> Path | None:
+    """Return `given` as a path if a server listens there."""
+    if not given or given in {"0", "off"} or len(os.fsencode(given)) > LONGEST:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(given)
+        except OSError:
+            return None
+    return Path(given)
+
+
+def _start(path: Path, *, owned: bool, wait: bool = True) -> subprocess.Popen[bytes] | None:
+    """Start a server and wait until it listens; None where it does not come up."""
+    if len(os.fsencode(str(path))) + len(".new") > LONGEST:
+        return None
+    with suppress(OSError):
+        path.unlink()
+    env = os.environ | warm_server.SURROUNDINGS
+    env.pop(VARIABLE, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ballbook.warm_server", str(path), *([] if owned else ["--idle"])],
+        stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=env, cwd=path.parent, start_new_session=True,
+    )  # fmt: skip
+    if not wait:
+        return process
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if path.exists():
+            return process
+        if process.poll() is not None:
+            return None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    return None

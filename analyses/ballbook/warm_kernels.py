@@ -1,0 +1,147 @@
+"""Jupyter kernels from the warm server: a kernel provisioner, jupyter_client's extension point.
+
+Papermill and nbclient know nothing of it. A kernel is asked of the server at ``BALLBOOK_WARM``
+(`ballbook.warm_server`); where none answers, it is started as always.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from ballbook import warm, warm_server
+
+NAME = "ballbook-warm"
+
+
+class Forked:
+    """A process forked by the server, with what `subprocess.Popen` would tell of it.
+
+    Parameters
+    ----------
+    path : str
+        The server's socket.
+    argv : list of str
+        Arguments of the kernel.
+    env : dict of str
+        Its environment.
+    cwd : str
+        The folder it runs in.
+
+    Raises
+    ------
+    OSError
+        Where the server does not answer.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, path: str, argv: list[str], env: dict[str, str], cwd: str) -> None:
+        self.returncode: int | None = None
+        self._inbox = b""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(30)
+            self._socket.connect(path)
+            message = {"argv": argv, "env": env, "cwd": cwd}
+            # The real ones: under a test runner sys.stdout is something else.
+            warm_server.send(self._socket, message, [1, 2])
+            while b"\n" not in self._inbox:
+                data = self._socket.recv(1024)
+                if not data:
+                    raise ConnectionError("the server of warm kernels left")
+                self._inbox += data
+        except BaseException:
+            self._socket.close()
+            raise
+        first, self._inbox = self._inbox.split(b"\n", 1)
+        self.pid = int(first)
+
+    def _listen(self, seconds: float) -> None:
+        """Read what the server says for at most so long."""
+        if self.returncode is not None:
+            return
+        ready, _, _ = select.select([self._socket], [], [], max(seconds, 0))
+        if not ready:
+            return
+        try:
+            data = self._socket.recv(1024)
+        except OSError:
+            data = b""
+        self._inbox += data
+        if b"\n" in self._inbox:
+            self.returncode = int(self._inbox.split(b"\n", 1)[0])
+        elif not data:
+            # The server is gone, and its children with it.
+            self.returncode = -signal.SIGKILL
+        if self.returncode is not None:
+            self._socket.close()
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        self._listen(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.returncode is None:
+            left = 3600.0 if end is None else end - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired("kernel", timeout or 0)
+            self._listen(left)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process and what it started."""
+        if self.poll() is None:
+            try:
+                self._socket.sendall(b"%d\n" % number)
+            except OSError:
+                self._listen(0)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process."""
+        self.send_signal(signal.SIGKILL)
+
+
+class WarmProvisioner(LocalProvisioner):
+    """Starts kernels by the warm server, else as the local provisioner does."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Return the connection of a kernel that was forked, or started cold."""
+        path = warm.reachable(os.environ.get(warm.VARIABLE))
+        ours = cmd[:1] == [sys.executable] and "ipykernel_launcher" in cmd
+        if path is None or not ours:
+            return await super().launch_kernel(cmd, **kwargs)
+        argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        env = {str(k): str(v) for k, v in (kwargs.get("env") or os.environ).items()}
+        cwd = str(kwargs.get("cwd") or Path.cwd())
+        try:
+            forked = Forked(str(path), argv, env, cwd)
+        except OSError:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = cast("subprocess.Popen[bytes]", forked)
+        self.pid = forked.pid
+        # Signals go through the server: here the process is nobody's child.
+        self.pgid = None
+        self.cwd = cwd
+        return self.connection_info

@@ -1,0 +1,368 @@
+"""A process with the imports of the pages loaded, from which kernels are forked.
+
+Starting Python and importing what a page needs takes longer than most pages. The server does it
+once and then forks: a child has everything, costs little memory until it writes, and can change
+nothing in the server or in another child.
+
+*Protocol.* A client connects to a Unix socket in a folder of its own user, and sends one message:
+four bytes of length, JSON (``argv``, ``env``, ``cwd``), and with it its standard output and error.
+The answer is a line with the child's pid, and when the child ends a line with its exit code
+(negative: the signal). Further lines from the client are signal numbers for the child's process
+group. A client that goes away takes its child along.
+
+*End.* The server leaves when its owner does (the pipe on its standard input closes), or, without
+an owner, when it has had no child for `idle` seconds. Its children notice that it is gone.
+
+*What a fork must not inherit.* Threads do not survive a fork, so the server has none: the numeric
+libraries are held to one thread, and nothing is run that would start OpenMP. NumPy's global
+generator is seeded anew in each child, as Python's own is by itself. ``matplotlib_inline`` is not
+preloaded: its backend, once imported outside a kernel, silently loses every figure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# What pages import. A name that cannot be imported stops the server: a kernel that is not warm
+# would tell nobody.
+PRELOAD: tuple[str, ...] = (
+    "IPython.core.interactiveshell",
+    "ipykernel.ipkernel",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "lifelines",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "matplotlib.pyplot",
+    "numpy",
+    "pandas",
+    "scipy.optimize",
+    "scipy.special",
+    "scipy.stats",
+    "sklearn.cluster",
+    "statsmodels.api",
+    "yaml",
+    "ballbook.notebook",
+    "ballbook.figures",
+)
+# One thread each: threads do not survive a fork.
+THREADS = {f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+# What a server starts with besides: pages are run so, and Arrow's memory keeps no thread.
+SURROUNDINGS = THREADS | {
+    "PYTHONHASHSEED": "0",
+    "MPLBACKEND": "agg",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+IDLE = 300.0
+
+
+def preload() -> None:
+    """Import what pages need and use the slow parts once.
+
+    Raises
+    ------
+    ImportError
+        For a name in `PRELOAD` that does not exist.
+    """
+    for name in PRELOAD:
+        importlib.import_module(name)
+    _one_figure()
+    _one_fit()
+
+
+def _one_figure() -> None:
+    """Draw a figure, so that fonts and the code of the renderer are at hand."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, 1], label="line")
+    ax.legend()
+    for kind in ("svg", "png"):
+        figure.savefig(io.BytesIO(), format=kind)
+    plt.close("all")
+
+
+def _one_fit() -> None:
+    """Fit a survival curve and a regression, whose code is compiled and cached on first use."""
+    import numpy as np
+    import pandas as pd
+
+    from ballbook.cox import cox
+    from ballbook.survival import kaplan_meier
+
+    time_, event = np.arange(1.0, 13.0), np.tile([1, 0, 1], 4)
+    kaplan_meier(time_, event)
+    cox(time_, event, pd.DataFrame({"x": np.tile([0.0, 1.0], 6)}))
+
+
+@dataclass
+class Child:
+    """A forked process and the connection it belongs to."""
+
+    pid: int
+    connection: socket.socket
+    inbox: bytes = field(default=b"")
+
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return the message of a client and the file descriptors that came with it."""
+    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 2)
+    (size,) = struct.unpack("!I", data[:4])
+    data = data[4:]
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise ConnectionError("the client left before its message was whole")
+        data += more
+    return json.loads(data), descriptors
+
+
+def send(connection: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
+    """Send a message and file descriptors to the server."""
+    data = json.dumps(message).encode()
+    socket.send_fds(connection, [struct.pack("!I", len(data))], descriptors)
+    connection.sendall(data)
+
+
+class Server:
+    """Accepts clients and forks a child for each; see the module for the protocol.
+
+    Parameters
+    ----------
+    path : Path
+        Where its socket is made; the folder is the user's own.
+    owned : bool
+        Whether it leaves when standard input closes; else when idle.
+    idle : float
+        Seconds without a child after which an unowned server leaves.
+    """
+
+    def __init__(self, path: Path, *, owned: bool, idle: float) -> None:
+        self.path = path
+        self.owned = owned
+        self.idle = idle
+        self.children: dict[int, Child] = {}
+        self.selector = selectors.DefaultSelector()
+        self.last = time.monotonic()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.wake_in, self.wake_out = os.pipe()
+        self.socket = 0
+
+    def run(self) -> None:
+        """Serve until the owner leaves, or until idle."""
+        for end in (self.wake_in, self.wake_out):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._stop)
+        # Ctrl-C is for the owner, which closes the pipe.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+        # Bound under another name first, so that a socket that can be seen can be used.
+        hidden = self.path.with_suffix(".new")
+        hidden.unlink(missing_ok=True)
+        self.listener.bind(str(hidden))
+        self.listener.listen(64)
+        hidden.rename(self.path)
+        self.socket = self.path.stat().st_ino
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        self.selector.register(self.wake_in, selectors.EVENT_READ)
+        if self.owned:
+            self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+        gc.collect()
+        gc.freeze()
+        try:
+            while not self._finished():
+                for key, _ in self.selector.select(timeout=None if self.owned else 1.0):
+                    if key.fileobj is self.listener:
+                        self._accept()
+                    elif key.fd == self.wake_in:
+                        with contextlib.suppress(BlockingIOError):
+                            os.read(self.wake_in, 4096)
+                    elif self.owned and key.fd == sys.stdin.fileno():
+                        if not os.read(key.fd, 1024):
+                            return
+                    else:
+                        self._hear(self.children[key.data])
+                self._reap()
+        finally:
+            self._leave()
+
+    def _finished(self) -> bool:
+        if self.children:
+            self.last = time.monotonic()
+        idle = time.monotonic() - self.last > self.idle
+        # A socket that was taken away can be reached by nobody.
+        return not self.owned and (idle or not self._reachable())
+
+    def _reachable(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self.socket
+        except OSError:
+            return False
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def _accept(self) -> None:
+        connection, _ = self.listener.accept()
+        connection.settimeout(10)
+        try:
+            message, descriptors = receive(connection)
+        except (OSError, ValueError, struct.error):
+            connection.close()
+            return
+        pid = os.fork()
+        if pid == 0:
+            self._become(message, descriptors, connection)
+        for d in descriptors:
+            os.close(d)
+        self.children[pid] = Child(pid, connection)
+        self.selector.register(connection, selectors.EVENT_READ, data=pid)
+        with contextlib.suppress(OSError):
+            connection.sendall(b"%d\n" % pid)
+
+    def _become(
+        self, message: dict[str, Any], descriptors: list[int], connection: socket.socket
+    ) -> None:
+        """Turn this fork into the process that was asked for; never returns."""
+        code = 1
+        try:
+            os.setsid()
+            _end_with_parent()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for held in (
+                connection,
+                self.listener,
+                *(c.connection for c in self.children.values()),
+            ):
+                held.close()
+            self.selector.close()
+            os.close(self.wake_in)
+            os.close(self.wake_out)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            for target, d in zip((1, 2), descriptors, strict=False):
+                os.dup2(d, target)
+                os.close(d)
+            os.close(nothing)
+            os.environ.clear()
+            os.environ.update(message["env"], JPY_PARENT_PID=str(os.getppid()))
+            os.chdir(message["cwd"])
+            _reseed()
+            code = _main(message["argv"])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(code)
+
+    def _hear(self, child: Child) -> None:
+        try:
+            data = child.connection.recv(1024)
+        except OSError:
+            data = b""
+        if not data:
+            self.selector.unregister(child.connection)
+            _kill(child.pid, signal.SIGKILL)
+            return
+        *lines, child.inbox = (child.inbox + data).split(b"\n")
+        for line in lines:
+            _kill(child.pid, int(line))
+
+    def _reap(self) -> None:
+        for pid, child in list(self.children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            # What the child started goes with it. The pid itself is anybody's now.
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(child.connection)
+            with contextlib.suppress(OSError):
+                child.connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+            child.connection.close()
+            del self.children[pid]
+
+    def _leave(self) -> None:
+        for pid in self.children:
+            _kill(pid, signal.SIGKILL)
+        if self._reachable():
+            self.path.unlink()
+
+
+def _kill(pid: int, number: int) -> None:
+    """Send a signal to the process group of a child, which it leads once it has set itself up."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process when the server ends; elsewhere ipykernel looks for it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL, 0, 0, 0)
+
+
+def _reseed() -> None:
+    """Seed NumPy's global generator anew: all forks would draw the same numbers."""
+    import numpy as np
+
+    np.random.seed(None)  # noqa: NPY002
+
+
+def _main(argv: list[str]) -> int:
+    """Run a kernel with these arguments."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = ["ipykernel_launcher", *argv]
+    app = IPKernelApp.instance()
+    app.initialize(argv)
+    app.start()
+    return 0
+
+
+def main() -> None:
+    """Start a server: ``python -m ballbook.warm_server SOCKET [--idle]``."""
+    # As the launcher of cold kernels does: a folder one happens to be in holds no modules.
+    del sys.path[0]
+    preload()
+    Server(Path(sys.argv[1]), owned="--idle" not in sys.argv[2:], idle=IDLE).run()
+
+
+if __name__ == "__main__":
+    main()

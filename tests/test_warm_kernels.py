@@ -1,0 +1,269 @@
+"""Kernels forked from a warm server: fast, alone, and the same in what they compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from nbclient.exceptions import DeadKernelError
+
+from ballbook import run, warm, warm_kernels, warm_server
+
+SLUG = "immunotherapy-risk"
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(warm.VARIABLE, raising=False)
+        with warm.server() as path:
+            assert path is not None
+            yield path
+
+
+@pytest.fixture(autouse=True)
+def of_the_server(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(warm.VARIABLE, str(server))
+    factory = KernelProvisionerFactory.instance()
+    monkeypatch.setattr(factory, "default_provisioner_name", warm_kernels.NAME)
+
+
+def outputs(*cells: str) -> list[Any]:
+    """Run cells in one kernel and return what each gave."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = spec
+    done = papermill.execute_notebook(notebook, None, kernel_name="python3", progress_bar=False)
+    return [cell.outputs for cell in done.cells]
+
+
+def printed(*cells: str) -> list[str]:
+    return ["".join(o.get("text", "") for o in found) for found in outputs(*cells)]
+
+
+def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_everything_preloaded_is_there_without_an_import() -> None:
+    (text,) = printed(
+        "import sys, json\n"
+        f"print(json.dumps([m for m in {list(warm_server.PRELOAD)} if m not in sys.modules]))"
+    )
+    assert json.loads(text) == []
+
+
+def test_a_misspelt_name_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_server, "PRELOAD", ("numpy", "numpyy"))
+    with pytest.raises(ImportError, match="numpyy"):
+        warm_server.preload()
+
+
+def test_nothing_of_one_notebook_reaches_another() -> None:
+    outputs(
+        "import numpy, os, sys, ballbook.survival, pandas\n"
+        "left = 1\nnumpy.left = 1\nballbook.survival.kaplan_meier = None\n"
+        "os.environ['LEFT'] = '1'\nsys.path.insert(0, '/left')\n"
+        "pandas.set_option('display.precision', 2)\nos.chdir('/')"
+    )
+    (text,) = printed(
+        "import numpy, os, sys, ballbook.survival, pandas\n"
+        "print('left' in globals(), hasattr(numpy, 'left'),\n"
+        "      ballbook.survival.kaplan_meier is None,\n"
+        "      'LEFT' in os.environ, '/left' in sys.path, pandas.get_option('display.precision'))"
+    )
+    assert text.split() == ["False", "False", "False", "False", "False", "6"]
+
+
+def test_siblings_draw_different_numbers_and_seeds_still_hold() -> None:
+    draw = "import random, numpy as np\nprint(np.random.random(), random.random())"
+    a, b = printed(draw)[0].split(), printed(draw)[0].split()
+    assert a[0] != b[0]
+    assert a[1] != b[1]
+    seeded = "import numpy as np\nprint(np.random.default_rng(7).random())"
+    assert printed(seeded) == printed(seeded)
+
+
+def test_figures_are_not_lost() -> None:
+    """Preloading the inline backend would lose them without a word."""
+    *_, found = outputs(
+        "%matplotlib inline\nimport matplotlib.pyplot as plt",
+        "plt.plot([0, 1])\nplt.show()",
+    )
+    assert any("image/png" in o.get("data", {}) for o in found)
+
+
+def test_parallel_code_runs_in_a_fork() -> None:
+    (text,) = printed(
+        "import numba, numpy as np\n"
+        "@numba.njit(parallel=True)\n"
+        "def total(x):\n"
+        "    s = 0.0\n"
+        "    for i in numba.prange(len(x)):\n"
+        "        s += x[i]\n"
+        "    return s\n"
+        "from sklearn.cluster import KMeans\n"
+        "KMeans(2, n_init=1, random_state=0).fit(np.arange(20.0).reshape(-1, 1))\n"
+        "print(total(np.ones(1000)))"
+    )
+    assert text.strip() == "1000.0"
+
+
+def test_a_server_has_one_thread(server: Path) -> None:
+    (text,) = printed(
+        "import os\nprint(os.getppid(), os.environ['JPY_PARENT_PID'])",
+    )
+    parent, told = text.split()
+    assert parent == told
+    assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
+
+
+def test_environment_and_folder_are_the_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONLY_NOW", "yes")
+    monkeypatch.chdir(tmp_path)
+    (text,) = printed("import os\nprint(os.environ['ONLY_NOW'], os.getcwd())")
+    assert text.split() == ["yes", str(tmp_path)]
+
+
+def test_a_kernel_that_dies_is_noticed() -> None:
+    with pytest.raises(DeadKernelError):
+        outputs("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_a_kernel_ends_with_its_client(server: Path, tmp_path: Path) -> None:
+    """Killed without a chance to tidy up, a client leaves no kernel behind."""
+    file = tmp_path / "pid"
+    script = tmp_path / "client.py"
+    cell = f"import os, time\nopen({str(file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    script.write_text(
+        "from test_warm_kernels import outputs, warm_kernels\n"
+        "from jupyter_client.provisioning.factory import KernelProvisionerFactory\n"
+        "KernelProvisionerFactory.instance().default_provisioner_name = warm_kernels.NAME\n"
+        f"outputs({cell!r})\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    client = subprocess.Popen(
+        [sys.executable, str(script)], env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert eventually(lambda: file.is_file() and file.read_text() != "", 60)
+    kernel = int(file.read_text())
+    assert alive(kernel)
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    assert eventually(lambda: not alive(kernel))
+
+
+def server_process(path: Path, *args: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ballbook.warm_server", str(path), *args],
+        stdin=subprocess.PIPE, env=os.environ | warm_server.SURROUNDINGS, cwd=path.parent,
+    )  # fmt: skip
+    assert eventually(path.exists, 60)
+    return process
+
+
+def test_a_server_never_survives_its_owner(tmp_path: Path) -> None:
+    process = server_process(tmp_path / "s")
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(20) == 0
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_killed_server_takes_its_kernels_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = server_process(tmp_path / "s")
+    monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "s"))
+    file = tmp_path / "pid"
+    with pytest.raises(DeadKernelError):
+        outputs(
+            f"import os, signal, time\nopen({str(file)!r}, 'w').write(str(os.getpid()))\n"
+            f"os.kill({process.pid}, signal.SIGKILL)\ntime.sleep(600)"
+        )
+    process.wait()
+    assert eventually(lambda: not alive(int(file.read_text())))
+
+
+def test_an_idle_server_leaves(tmp_path: Path) -> None:
+    code = "from ballbook import warm_server as w; w.preload = lambda: None; w.IDLE = 0.5; w.main()"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s"), "--idle"])
+    assert eventually((tmp_path / "s").exists, 60)
+    assert process.wait(30) == 0
+    assert not (tmp_path / "s").exists()
+
+
+def test_without_a_server_kernels_start_cold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "none"))
+    (text,) = printed("import os\nprint(os.getppid())")
+    assert int(text) == os.getpid()
+
+
+def test_long_paths_and_other_users_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert warm.reachable("/" + "x" * 120) is None
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv(warm.VARIABLE)
+    folder = tmp_path / f"bb-warm-{os.getuid()}"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    assert warm.reach() is None
+    for off in ("0", "off"):
+        monkeypatch.setenv(warm.VARIABLE, off)
+        assert warm.reach() is None
+
+
+def test_edited_code_has_another_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = warm.state()
+    assert warm.state() == before
+    copy = tmp_path / "ballbook"
+    copy.mkdir()
+    for file in Path(warm.__file__).parent.glob("*.py"):
+        (copy / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(warm, "__file__", str(copy / "warm.py"))
+    assert warm.state() == before
+    (copy / "cox.py").write_text("# edited\n")
+    assert warm.state() != before
+
+
+def test_warm_and_cold_runs_give_the_same_bytes(
+    tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def results(name: str, value: str) -> str:
+        monkeypatch.setenv(warm.VARIABLE, value)
+        found = json.loads((run.run(SLUG, out=tmp_path / name) / "results.json").read_text("utf8"))
+        for changes in ("started", "seconds"):
+            del found["provenance"][changes]
+        return json.dumps(found)
+
+    assert results("warm", str(server)) == results("cold", "0")
