@@ -42,7 +42,8 @@ FAST = {"expression-map": {"map_seeds": 1},
         "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
         "copy-number-profile": {"n_pairs": 10},
         "mutational-signatures": {"n_sim": 50, "n_boot": 50},
-        "drug-response": {"resamples": 2, "imputations": 2}}  # fmt: skip
+        "drug-response": {"resamples": 2, "imputations": 2},
+        "state-deconvolution": {"mixtures": 10, "n_cells": 100}}  # fmt: skip
 GUARD = """
 import os, socket
 log = open(os.environ["BALLBOOK_CALLS"], "a", buffering=1)
