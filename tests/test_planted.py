@@ -34,7 +34,7 @@ LIMIT = 5
 # One patient each has these: seen anywhere, even rounded, they give that patient away.
 EXTREME = {"age_years": 17.618274, "wbc_10e9_per_l": 913.418274}
 LONGEST = 431.728156
-PICTURE = r"(?<=data:image/png;base64,)[A-Za-z0-9+/=\s\\]+"
+PICTURE = r"(?<=data:image/png;base64,)(?:[A-Za-z0-9+/=\s]|\\n)+"
 FAST = {"expression-map": {"map_seeds": 1},
         "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
         "lineage-switch-survival": {"n_sim": 20},
@@ -181,19 +181,20 @@ def texts_in(path: Path) -> Iterator[str]:
     if path.suffix == ".png":
         yield from png_texts(raw)
         return
-    text = raw.decode("utf8")
-    # The letters of a picture mean nothing, and three of them are found by chance.
-    for picture in re.findall(PICTURE, text):
-        yield from unpacked(re.sub(r"\\n|\s", "", picture))
-    text = re.sub(PICTURE, "", text)
-    yield text
+    whole = raw.decode("utf8")
+    forms = [whole]
     if path.suffix in {".json", ".ipynb"}:
-        text = "\n".join(strings_of(json.loads(text)))
+        forms.append("\n".join(strings_of(json.loads(whole))))
+    for form in forms:
+        # The letters of a picture mean nothing, and three of them are found by chance.
+        for picture in re.findall(PICTURE, form):
+            yield from unpacked(re.sub(r"\\n|\s", "", picture))
+        text = re.sub(PICTURE, "", form)
         yield text
-    if path.suffix in {".html", ".ipynb", ".svg"}:
-        yield html.unescape(text)
-    for blob in re.findall(r"[A-Za-z0-9+/]{80,}={0,2}", text):
-        yield from unpacked(blob)
+        if path.suffix in {".html", ".ipynb", ".svg"}:
+            yield html.unescape(text)
+        for blob in re.findall(r"[A-Za-z0-9+/]{80,}={0,2}", text):
+            yield from unpacked(blob)
 
 
 def strings_of(value: Any) -> Iterator[str]:
