@@ -34,7 +34,7 @@ LIMIT = 5
 # One patient each has these: seen anywhere, even rounded, they give that patient away.
 EXTREME = {"age_years": 17.618274, "wbc_10e9_per_l": 913.418274}
 LONGEST = 431.728156
-PICTURE = r"(?<=data:image/png;base64,)(?:[A-Za-z0-9+/=\s]|\\n)+"
+PICTURE = r'(?<=data:image/png;base64,)(?:[A-Za-z0-9+/=\s]|\\n(?:",\s*")?)+'
 FAST = {"expression-map": {"map_seeds": 1},
         "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
         "lineage-switch-survival": {"n_sim": 20},
@@ -188,7 +188,7 @@ def texts_in(path: Path) -> Iterator[str]:
     for form in forms:
         # The letters of a picture mean nothing, and three of them are found by chance.
         for picture in re.findall(PICTURE, form):
-            yield from unpacked(re.sub(r"\\n|\s", "", picture))
+            yield from unpacked(re.sub(r'\\n|[\s",]', "", picture))
         text = re.sub(PICTURE, "", form)
         yield text
         if path.suffix in {".html", ".ipynb", ".svg"}:
