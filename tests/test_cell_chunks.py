@@ -68,7 +68,9 @@ def same(found: anndata.AnnData, wanted: anndata.AnnData, columns: bool = True) 
 def test_rows_are_those_of_anndata(
     start: int, length: int, h5ad: Path, cells: anndata.AnnData
 ) -> None:
-    same(open_cells(h5ad).rows(start, start + length), cells[start : start + length])
+    found = open_cells(h5ad).rows(start, start + length)
+    assert found.n_obs == max(min(start + length, 600) - min(start, 600), 0)
+    same(found, cells[start : start + length])
 
 
 def test_chunks_make_the_whole(h5ad: Path, cells: anndata.AnnData) -> None:
@@ -84,6 +86,7 @@ def test_chunks_make_the_whole(h5ad: Path, cells: anndata.AnnData) -> None:
 
 def test_genes_are_chosen_and_ordered(h5ad: Path, cells: anndata.AnnData) -> None:
     found = open_cells(h5ad).rows(10, 30, ["G7", "absent", "G2"])
+    assert found.var_names.tolist() == ["G7", "G2"]
     same(found, cells[10:30, ["G7", "G2"]])
 
 
