@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,16 @@ settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+# Repetitions that a page needs for its numbers and not for what is tested of a reader's cohort.
+FAST = {"expression-map": {"map_seeds": 1},
+        "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
+        "lineage-switch-survival": {"n_sim": 20},
+        "clone-phylogeny": {"n_tumours": 2, "shown_tumour": 1},
+        "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
+        "copy-number-profile": {"n_pairs": 10},
+        "mutational-signatures": {"n_sim": 50, "n_boot": 50},
+        "drug-response": {"resamples": 2, "imputations": 2},
+        "state-deconvolution": {"mixtures": 10, "n_cells": 100}}  # fmt: skip
 
 
 def shared_folder() -> Path | None:
@@ -59,17 +69,49 @@ def golden() -> Any:
     return read
 
 
+def _built(target: str, mark: str) -> None:
+    """Make a target of the workflow, once for all workers of a test run."""
+    folder = ROOT / "build"
+    folder.mkdir(exist_ok=True)
+    done = folder / f".tested-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}-{mark}"
+    with FileLock(folder / ".lock"):
+        if done.exists():
+            return
+        for old in folder.glob(f".tested-*-{mark}"):
+            old.unlink()
+        made = subprocess.run(
+            [
+                sys.executable, "-c",
+                f"from ballbook.build import build; build(target={target!r})",
+            ],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
+        done.touch()
+
+
+@pytest.fixture(scope="session")
+def run_of() -> Callable[[str], Path]:
+    """Return the folder of a page's run with its defaults: the one that the book shows."""
+
+    def folder(slug: str) -> Path:
+        _built(f"build/runs/{slug}/results.json", slug)
+        return ROOT / "build" / "runs" / slug
+
+    return folder
+
+
 @pytest.fixture(scope="session")
 def built_book() -> Path:
     """The folder of the rendered book: `BALLBOOK_BOOK`, else built with the data at hand."""
     if given := os.environ.get("BALLBOOK_BOOK"):
         return Path(given).resolve()
-    # Workers share the checkout: one builds, the others then find nothing to do.
-    (ROOT / "build").mkdir(exist_ok=True)
-    with FileLock(ROOT / "build" / ".lock"):
-        done = subprocess.run(
-            [sys.executable, "-m", "ballbook.cli", "build"],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    _built("all", "book")
     return ROOT / "build" / "html"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files that run notebooks: of several workers none should have them last."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    long |= {item.path for item in items if "built_book" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)

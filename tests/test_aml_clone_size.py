@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(SLUG, out=tmp_path_factory.mktemp("clone") / "out")
+def page(run_of: Callable[[str], Path]) -> Path:
+    return run_of(SLUG)
 
 
 SHARES = [0.0, 0.004, 0.05, 0.5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ def marrow() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
     if shared_folder() is None:
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run(SLUG, out=tmp_path_factory.mktemp("cebpa") / "run")
+    out = run_of(SLUG)
     found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
     found["out"] = out
     found["by_id"] = {e["id"]: e for e in found["estimates"]}

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,10 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(run_of: Callable[[str], Path]) -> Path:
     if not os.environ.get("BALLBOOK_DATA"):
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    return run(SLUG, out=tmp_path_factory.mktemp("cna") / "out")
+    return run_of(SLUG)
 
 
 @pytest.mark.slow

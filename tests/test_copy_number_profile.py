@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(SLUG, out=tmp_path_factory.mktemp("copies") / "out")
+def page(run_of: Callable[[str], Path]) -> Path:
+    return run_of(SLUG)
 
 
 def test_the_invented_pair_is_counted_as_drawn(page: Path) -> None:

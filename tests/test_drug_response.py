@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,10 @@ def test_drugs_are_compared_each_and_together() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
     if shared_folder() is None:
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run("drug-response", out=tmp_path_factory.mktemp("drugs") / "run")
+    out = run_of("drug-response")
     found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
     found["out"] = out
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def write_cohort(folder: Path, n: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(SLUG, out=tmp_path_factory.mktemp("dosing") / "out")
+def page(run_of: Callable[[str], Path]) -> Path:
+    return run_of(SLUG)
 
 
 def test_numbers_are_those_of_r(page: Path) -> None:

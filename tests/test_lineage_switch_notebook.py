@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def a_cohort(n: int, folder: Path, *, deaths: int | None = None, untyped: int = 
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def page(run_of: Callable[[str], Path]) -> Path:
     from conftest import shared_folder
 
     if shared_folder() is None:
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    return run(SLUG, out=tmp_path_factory.mktemp("switch") / "out")
+    return run_of(SLUG)
 
 
 def test_headline_numbers_are_those_of_r(page: Path, golden: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ def test_claims_of_the_page_are_whole() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
     if shared_folder() is None:
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run("maturity-age", out=tmp_path_factory.mktemp("maturity") / "run")
+    out = run_of("maturity-age")
     found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
     found["out"] = out
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def write_cohort(folder: Path, n: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(SLUG, out=tmp_path_factory.mktemp("arms") / "out")
+def page(run_of: Callable[[str], Path]) -> Path:
+    return run_of(SLUG)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import binascii
 import html
 import json
 import math
+import os
 import re
 import struct
 import zlib
@@ -24,8 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FAST
 
-from ballbook import dummy, needs
+from ballbook import dummy, needs, warm
 from ballbook.run import run
 
 MARK = "QZX"
@@ -35,15 +37,6 @@ LIMIT = 5
 EXTREME = {"age_years": 17.618274, "wbc_10e9_per_l": 913.418274}
 LONGEST = 431.728156
 PICTURE = r'(?<=data:image/png;base64,)(?:[A-Za-z0-9+/=\s]|\\n(?:",\s*")?)+'
-FAST = {"expression-map": {"map_seeds": 1},
-        "mrd-decision-tree": {"permutations": 2, "bootstraps": 2, "simulations": 20, "repeats": 1},
-        "lineage-switch-survival": {"n_sim": 20},
-        "clone-phylogeny": {"n_tumours": 2, "shown_tumour": 1},
-        "rag-breakpoints": {"n_windows": 200, "n_shuffles": 19, "n_shuffled": 20},
-        "copy-number-profile": {"n_pairs": 10},
-        "mutational-signatures": {"n_sim": 50, "n_boot": 50},
-        "drug-response": {"resamples": 2, "imputations": 2},
-        "state-deconvolution": {"mixtures": 10, "n_cells": 100}}  # fmt: skip
 GUARD = """
 import os, socket
 log = open(os.environ["BALLBOOK_CALLS"], "a", buffering=1)
@@ -258,8 +251,25 @@ def flows_of(report: str, title: str) -> list[list[int]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The log of a guard that stands where the kernels of these tests start."""
+    folder = tmp_path_factory.mktemp("guard")
+    (folder / "sitecustomize.py").write_text(GUARD, encoding="utf8")
+    log = folder / "calls.log"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        patch.setenv("BALLBOOK_CALLS", str(log))
+        # Not the server of the other tests, which has no guard.
+        patch.delenv(warm.VARIABLE, raising=False)
+        with warm.server():
+            yield log
+
+
 @pytest.fixture(scope="module", params=[*sorted(needs.declared()), "unprotected"])
-def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def done(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, guarded: Path
+) -> Iterator[Run]:
     """One run of each analysis with the usual smallest count, and one of the first with none."""
     from conftest import shared_folder
 
@@ -270,17 +280,12 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         slug, least = sorted(needs.declared())[0], 0
     folder = tmp_path_factory.mktemp("planted")
     file, patients = planted(slug, folder)
-    guard = folder / "guard"
-    guard.mkdir()
-    (guard / "sitecustomize.py").write_text(GUARD, encoding="utf8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(guard))
-        # The guard stands where a kernel starts: no kernel is forked from one without it.
-        patch.setenv("BALLBOOK_WARM", "0")
-        patch.setenv("BALLBOOK_CALLS", str(folder / "calls.log"))
-        given = {"cohort": str(file), "min_count": least, **FAST.get(slug, {})}
-        out = run(slug, parameters=given, out=folder / "out")
-    made = Run(slug, least, out, file, patients, (folder / "calls.log").read_text("utf8"))
+    told = guarded.read_text("utf8")
+    given = {"cohort": str(file), "min_count": least, **FAST.get(slug, {})}
+    out = run(slug, parameters=given, out=folder / "out")
+    # Who stands guard says so when the server starts, before all runs.
+    calls = f"{told.splitlines()[0]}\n" + guarded.read_text("utf8").removeprefix(told)
+    made = Run(slug, least, out, file, patients, calls)
     made.texts = all_texts(out)
     yield made
 
@@ -428,7 +433,7 @@ def test_nothing_is_sent_or_asked_for(done: Run) -> None:
 
 
 def test_all_files_lie_in_the_folder(done: Run) -> None:
-    before = {"source", "out", "guard", "calls.log", f"{MARK}PATH"}
+    before = {"source", "out", f"{MARK}PATH"}
     assert {p.name for p in done.out.parent.iterdir()} == before
     for path in done.out.rglob("*"):
         assert not path.is_symlink() and re.fullmatch(r"[\w.-]+", path.name), path.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(SLUG, out=tmp_path_factory.mktemp("audit") / "out")
+def out(run_of: Callable[[str], Path]) -> Path:
+    return run_of(SLUG)
 
 
 @pytest.fixture(scope="module")

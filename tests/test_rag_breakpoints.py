@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ def results_of(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(run_of: Callable[[str], Path]) -> Path:
     from conftest import shared_folder
 
     if shared_folder() is None:
         pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    return run(SLUG, out=tmp_path_factory.mktemp("rag") / "out")
+    return run_of(SLUG)
 
 
 def test_the_printed_rule_calls_chance_and_the_corrected_one_does_not(page: Path) -> None:

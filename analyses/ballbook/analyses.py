@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +68,8 @@ def find(slug: str) -> Analysis:
     if len(files) != 1:
         near = difflib.get_close_matches(slug, slugs(), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise UnknownAnalysis(f"no analysis {slug!r}.{hint} Known: {', '.join(slugs())}.")
+        known = textwrap.fill(f"Known: {', '.join(slugs())}.", 96, break_on_hyphens=False)
+        raise UnknownAnalysis(f"no analysis {slug!r}.{hint}\n{known}")
     (file,) = files
     notebook = jupytext.read(file)
     meta = dict(notebook.metadata.get("ballbook", {}))
