@@ -27,7 +27,7 @@ book: data  ## Environment, data, all notebooks, rendered book
 
 test: $(READY)  ## Environment and all tests
 	@ruff check . && ruff format --check . && mypy
-	@pytest -n auto --dist loadfile --no-loadscope-reorder
+	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 run: $(READY)  ## One analysis: make run ANALYSIS=ikzf1-outcome COHORT=my-cohort.csv
 	@ballbook run $(ANALYSIS) $(if $(COHORT),--cohort "$(COHORT)") $(if $(OUT),--out "$(OUT)")
