@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,13 @@ def test_a_kernel_ends_with_its_client(server: Path, tmp_path: Path) -> None:
     assert eventually(lambda: not alive(kernel))
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="w") as folder:
+        yield Path(folder)
+
+
 def server_process(path: Path, *args: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ballbook.warm_server", str(path), *args],
@@ -189,19 +197,19 @@ def server_process(path: Path, *args: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_server_never_survives_its_owner(tmp_path: Path) -> None:
-    process = server_process(tmp_path / "s")
+def test_a_server_never_survives_its_owner(short: Path) -> None:
+    process = server_process(short / "s")
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(20) == 0
-    assert not (tmp_path / "s").exists()
+    assert not (short / "s").exists()
 
 
 def test_a_killed_server_takes_its_kernels_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = server_process(tmp_path / "s")
-    monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "s"))
+    process = server_process(short / "s")
+    monkeypatch.setenv(warm.VARIABLE, str(short / "s"))
     file = tmp_path / "pid"
     with pytest.raises(DeadKernelError):
         outputs(
@@ -212,12 +220,12 @@ def test_a_killed_server_takes_its_kernels_along(
     assert eventually(lambda: not alive(int(file.read_text())))
 
 
-def test_an_idle_server_leaves(tmp_path: Path) -> None:
+def test_an_idle_server_leaves(short: Path) -> None:
     code = "from ballbook import warm_server as w; w.preload = lambda: None; w.IDLE = 0.5; w.main()"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s"), "--idle"])
-    assert eventually((tmp_path / "s").exists, 60)
+    process = subprocess.Popen([sys.executable, "-c", code, str(short / "s"), "--idle"])
+    assert eventually((short / "s").exists, 60)
     assert process.wait(30) == 0
-    assert not (tmp_path / "s").exists()
+    assert not (short / "s").exists()
 
 
 def test_without_a_server_kernels_start_cold(
