@@ -13,6 +13,7 @@ sample, and what does not fit. The scores look at the line *L* alone, with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -29,7 +30,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "late": B_LINEAGE[4:],
 }
 LogBase = Literal["2", "e", "10"]
-BASES: Mapping[str, float] = {"2": 2.0, "e": float(np.e), "10": 10.0}
+BASES: Mapping[str, float] = {"2": 2.0, "e": math.e, "10": 10.0}
 # Fewest samples of which a mean level of a gene is taken.
 LEAST_SAMPLES = 10
 
