@@ -102,6 +102,23 @@ def run_of() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def results_of(run_of: Callable[[str], Path]) -> Callable[[str], dict[str, Any]]:
+    """Return the results of a page's run with its defaults, and the folder of the run as `out`.
+
+    The test is skipped where there are no open data.
+    """
+
+    def read(slug: str) -> dict[str, Any]:
+        if shared_folder() is None:
+            pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
+        out = run_of(slug)
+        found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
+        return found | {"out": out, "by_id": {e["id"]: e for e in found["estimates"]}}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def built_book() -> Path:
     """The folder of the rendered book: `BALLBOOK_BOOK`, else built with the data at hand."""
     if given := os.environ.get("BALLBOOK_BOOK"):

@@ -31,14 +31,8 @@ def marrow() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
-    if shared_folder() is None:
-        pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run_of(SLUG)
-    found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
-    found["out"] = out
-    found["by_id"] = {e["id"]: e for e in found["estimates"]}
-    return found
+def results(results_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    return results_of(SLUG)
 
 
 def test_expression_in_states_is_that_of_the_first_look(

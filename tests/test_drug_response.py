@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shared_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -155,13 +154,8 @@ def test_drugs_are_compared_each_and_together() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
-    if shared_folder() is None:
-        pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run_of("drug-response")
-    found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
-    found["out"] = out
-    return found
+def results(results_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    return results_of("drug-response")
 
 
 def of(results: dict[str, Any], what: str, key: str) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shared_folder
 from scipy import stats
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
@@ -30,11 +29,8 @@ def read(out: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
-    if shared_folder() is None:
-        pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run_of(SLUG)
-    return read(out) | {"out": out}
+def results(results_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    return results_of(SLUG)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shared_folder
 from scipy import optimize, stats
 
 from ballbook import claims, datasets
@@ -34,13 +33,8 @@ def test_claims_of_the_page_are_whole() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(run_of: Callable[[str], Path]) -> dict[str, Any]:
-    if shared_folder() is None:
-        pytest.skip("needs the open data sets: set BALLBOOK_DATA to a mirror folder")
-    out = run_of(SLUG)
-    found: dict[str, Any] = json.loads((out / "results.json").read_text("utf8"))
-    found["out"] = out
-    return found
+def results(results_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    return results_of(SLUG)
 
 
 def early_by_hand(id: str, base: float, offset: float) -> pd.DataFrame:
