@@ -69,8 +69,8 @@ def golden() -> Any:
     return read
 
 
-def _built(target: str, mark: str) -> None:
-    """Make a target of the workflow, once for all workers of a test run."""
+def _built(arguments: str, mark: str) -> None:
+    """Build the book or a page of it, once for all workers of a test run."""
     folder = ROOT / "build"
     folder.mkdir(exist_ok=True)
     done = folder / f".tested-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}-{mark}"
@@ -82,7 +82,7 @@ def _built(target: str, mark: str) -> None:
         made = subprocess.run(
             [
                 sys.executable, "-c",
-                f"from ballbook.build import build; build(target={target!r})",
+                f"from ballbook.build import build; build({arguments})",
             ],
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
@@ -95,7 +95,7 @@ def run_of() -> Callable[[str], Path]:
     """Return the folder of a page's run with its defaults: the one that the book shows."""
 
     def folder(slug: str) -> Path:
-        _built(f"build/runs/{slug}/results.json", slug)
+        _built(f"only=[{slug!r}]", slug)
         return ROOT / "build" / "runs" / slug
 
     return folder
@@ -123,7 +123,7 @@ def built_book() -> Path:
     """The folder of the rendered book: `BALLBOOK_BOOK`, else built with the data at hand."""
     if given := os.environ.get("BALLBOOK_BOOK"):
         return Path(given).resolve()
-    _built("all", "book")
+    _built("", "book")
     return ROOT / "build" / "html"
 
 

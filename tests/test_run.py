@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ballbook import run
+from ballbook import placing
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = """source: demo2026
@@ -75,7 +75,9 @@ def test_a_run_writes_what_is_promised_and_twice_the_same(home: Path, tmp_path: 
         assert done.returncode == 0, done.stderr
         assert "The mean is" in done.stdout
     names = {p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file()}
+    (stamp,) = (name for name in names if name.startswith(".fresh-"))
     assert names == {
+        stamp,
         "report.html",
         "notebook.ipynb",
         "results.json",
@@ -261,14 +263,23 @@ def test_a_run_killed_between_its_two_moves_is_put_back(home: Path, tmp_path: Pa
 
 
 def test_what_a_living_run_writes_is_left_alone(tmp_path: Path) -> None:
-    living = tmp_path / f".out.{os.getpid()}-abc.partial"
+    living = tmp_path / f".out.{placing.host()}-{os.getpid()}-abc.partial"
+    elsewhere = tmp_path / ".out.another-1-abc.partial"
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    dead = tmp_path / f".out.{process.pid}-abc.partial"
-    for folder in (living, dead, tmp_path / ".out.abc.partial", tmp_path / ".outer.partial"):
+    dead = tmp_path / f".out.{placing.host()}-{process.pid}-abc.partial"
+    for folder in (
+        living,
+        elsewhere,
+        dead,
+        tmp_path / ".out.abc.partial",
+        tmp_path / ".outer.partial",
+    ):
         folder.mkdir()
-    run.sweep_leftovers(tmp_path / "out")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, ".outer.partial"]
+    placing.sweep(tmp_path, "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [living.name, elsewhere.name, ".outer.partial"]
+    )
 
 
 def test_a_claim_without_a_verdict_fails_the_run(home: Path, tmp_path: Path) -> None:

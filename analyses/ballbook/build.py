@@ -1,262 +1,256 @@
-"""Build the book: run what changed, put pages, prose and results together, render strictly.
+"""Build the book: run what is stale, each page in a process of its own, then render.
 
-The workflow (``analyses/Snakefile``) decides what to run. Here is what it calls: `make_page` for
-each analysis, then `render`, which stages ``build/source`` and calls Jupyter Book with warnings as
-errors. The result is one folder, ``build/html``, that opens from disk.
+What is stale, `ballbook.freshness` decides, here as on a cluster (``analyses/Snakefile``), which
+calls the same `make_page`, `make_example` and `render`. Nothing heavy is imported before something
+has to be done, and nothing is started when nothing changed.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import os
 import shutil
-import subprocess
 import sys
-from collections import Counter
-from html import escape
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
-import pandas as pd
-import yaml
+from filelock import FileLock, Timeout
 
-from ballbook import (
-    analyses,
-    catalog,
-    chapters,
-    claims,
-    dictionary_page,
-    ledger,
-    ledger_page,
-    methods,
-    paths,
-    recorded,
-    run,
-    warm,
-    worked_example,
-)
-from ballbook import render as parts
-from ballbook.results import VERDICTS
+from ballbook import analyses, freshness, paths, pool, warm
 
-DOWNLOADS = re.compile(r'href=\\?"((?:figures|tables)/[\w./-]+|results\.json)\\?"')
-# A claim on its page, and the way back to its row in the ledger, which a lone report does not have.
-CLAIM = re.compile(r'<span id="claim-([\w-]+)">[^<]*</span>')
-BACKLINK = r'\g<0> <a class="bb-backlink" href="../ledger.html#\1">ledger</a>'
+EXAMPLE, BOOK = "worked example", "the book"
 
 
-def build(*, cores: int = 2, target: str = "all") -> Path:
-    """Run the workflow and return the page at which the book opens.
+def build(
+    *,
+    cores: int = 2,
+    target: str = "all",
+    only: Sequence[str] = (),
+    timeout: float = pool.TIMEOUT,
+    memory: int | None = None,
+) -> Path:
+    """Bring the book up to date and return the page at which it opens.
 
     Parameters
     ----------
+    cores : int
+        Pages run at once.
     target : str
         ``all``, or ``pages`` for the notebooks without the rendering.
+    only : sequence of str
+        Slugs of the pages to run; all when empty.
+    timeout : float
+        Seconds after which a page is ended.
+    memory : int, optional
+        Megabytes that a page may take; when not given, its share of most of the machine's.
 
     Raises
     ------
     RunFailed
-        If a notebook fails or the book does not build without a warning.
+        If a page fails or the book does not build without a warning; the message lists every
+        failure. Pages that went well are kept.
     """
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(paths.analyses() / "Snakefile"),
-        "--directory", str(paths.root()), "--cores", str(cores), "--rerun-incomplete",
-        "--quiet", "all", "--nolock", target,
-    ]  # fmt: skip
-    with warm.server():
-        failed = subprocess.run(command, check=False).returncode
-    if failed:
-        raise run.RunFailed("the book was not built; the reason stands above")
-    return paths.build() / "html" / "index.html"
+    home = paths.build() / "html" / "index.html"
+    with alone():
+        stale = stale_pages(only)
+        jobs = [page_job(slug) for slug in stale]
+        with_book = target == "all" and not only
+        if with_book and example_is_stale():
+            jobs.append(pool.Job(EXAMPLE, make_example, seconds_of(EXAMPLE)))
+        if jobs:
+            freshness.forget(paths.build())
+            run_all(jobs, cores=cores, timeout=timeout, memory=memory)
+        if with_book and book_is_stale():
+            run_all([pool.Job(BOOK, make_book, source="book")], cores=1, timeout=timeout)
+    return home
 
 
-def make_page(slug: str) -> Path:
-    """Run an analysis for the book, or use its recorded run where its data cannot be had."""
-    target = paths.build() / "runs" / slug
-    if not (target / "results.json").is_file():
-        # The workflow takes the results away before it makes a page again.
-        shutil.rmtree(target, ignore_errors=True)
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the checkout's build folder; a build that is going on is waited for.
+
+    The lock is the operating system's and goes with its process, however that ends.
+    """
+    paths.build().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.build() / ".building")
     try:
-        run.run(slug)
-        click.echo(f"{slug}: run")
-    except catalog.Unavailable as error:
-        click.echo(f"{slug}: recorded run ({str(error).splitlines()[0]})")
-        recorded.use(slug, target)
-    return target
+        lock.acquire(timeout=0)
+    except Timeout:
+        click.echo("another build of this checkout is going on; waiting for it", err=True)
+        lock.acquire()
+    try:
+        sweep_up()
+        yield
+    finally:
+        lock.release()
 
 
-def render() -> Path:
-    """Stage and render the book from the runs in ``build/runs``.
+def sweep_up() -> None:
+    """Put back and remove what builds that were killed left behind."""
+    from ballbook import placing
 
-    Returns
-    -------
-    Path
-        ``build/html``.
+    for folder in (paths.build() / "runs", paths.build()):
+        if folder.is_dir():
+            placing.sweep(folder)
+
+
+def stale_pages(only: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the pages whose runs are stale, each with the reasons."""
+    reasons = {
+        slug: freshness.of_page(slug).reasons(paths.build() / "runs" / slug)
+        for slug in only or analyses.slugs()
+    }
+    return {slug: why for slug, why in reasons.items() if why}
+
+
+def page_job(slug: str) -> pool.Job:
+    """Return the job that makes a page."""
+    source = analyses.find(slug).path.relative_to(paths.root())
+    return pool.Job(slug, partial(make_page, slug), seconds_of(slug), str(source))
+
+
+def seconds_of(name: str) -> float:
+    """Return how long a page took when it was last run or recorded, or a guess."""
+    import json
+
+    for root in (paths.build() / "runs", paths.data() / "recorded"):
+        try:
+            file = root / name / "provenance.json"
+            return float(json.loads(file.read_text(encoding="utf8"))["seconds"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return 30.0
+
+
+def run_all(
+    jobs: Sequence[pool.Job], *, cores: int, timeout: float, memory: int | None = None
+) -> None:
+    """Do jobs side by side, saying what became of each.
 
     Raises
     ------
-    StrictBuildFailed
-        With the warnings, tracebacks or missing files that were found.
-    IncompleteLedger, ChangedLedger
-        Where claims and verdicts do not match, or are not the recorded ones.
+    RunFailed
+        With the summary of what failed.
     """
-    frame = ledger.ledger()
-    ledger.check_recorded(frame)
-    source = paths.build() / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(paths.book(), source, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(paths.root() / "_config.yml", source / "_config.yml")
-    extra = paths.build() / "extra"
-    shutil.rmtree(extra, ignore_errors=True)
-    for slug in analyses.slugs():
-        stage_page(slug, source, extra)
-    generated(source, extra, frame)
-    work = paths.build() / "jupyter-book"
-    shutil.rmtree(work, ignore_errors=True)
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "jupyter-book"), "build", str(source),
-            "--path-output", str(work), "-W", "--keep-going", "--quiet",
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    html = work / "_build" / "html"
-    if done.returncode or not (html / "index.html").is_file():
-        said = (done.stdout + done.stderr).splitlines()
-        notable = [line for line in said if re.search("WARNING|ERROR|Error", line)] or said[-30:]
-        raise run.StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
-    shutil.copytree(extra, html, dirs_exist_ok=True)
-    tidy(html)
-    target = paths.build() / "html"
-    run.replace_folder(html, target)
-    return target
+    log = paths.build() / "log"
+    given = memory or most_memory() // max(1, min(cores, len(jobs)))
+    before = os.environ.get(pool.MEMORY)
+    os.environ[pool.MEMORY] = str(given)
+    try:
+        if jobs[0].name == BOOK:
+            ended = pool.run(jobs, cores=cores, log=log, timeout=timeout, told=tell)
+        else:
+            # One page alone has its imports done sooner without a server.
+            with warm.server(meanwhile=preload, wanted=len(jobs) > 1):
+                ended = pool.run(jobs, cores=cores, log=log, timeout=timeout, told=tell)
+    finally:
+        if before is None:
+            del os.environ[pool.MEMORY]
+        else:
+            os.environ[pool.MEMORY] = before
+    if any(o.failed for o in ended):
+        from ballbook.run import RunFailed
+
+        raise RunFailed(pool.summary(ended, len(jobs)))
 
 
-def stage_page(slug: str, source: Path, extra: Path) -> None:
-    """Put an executed notebook into the book's source and its downloads beside the book."""
-    found = paths.build() / "runs" / slug
-    analysis = analyses.find(slug)
-    notebook = json.loads((found / "notebook.ipynb").read_text(encoding="utf8"))
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            if output["output_type"] == "error":
-                raise run.StrictBuildFailed(f"{slug} holds a traceback: {output['ename']}")
-            html = "".join(output.get("data", {}).get("text/html", ""))
-            if html:
-                html = DOWNLOADS.sub(rf'href="../runs/{slug}/\1"', html)
-                output["data"]["text/html"] = CLAIM.sub(BACKLINK, html)
-    folder = source / analysis.chapter
-    folder.mkdir(exist_ok=True)
-    (folder / f"{slug}.ipynb").write_text(json.dumps(notebook), encoding="utf8")
-    for name in ("figures", "tables"):
-        shutil.copytree(found / name, extra / "runs" / slug / name)
-    shutil.copy2(found / "results.json", extra / "runs" / slug / "results.json")
+def most_memory() -> int:
+    """Return four fifths of the machine's memory in megabytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().total * 0.8 / 2**20)
 
 
-def generated(source: Path, extra: Path, frame: pd.DataFrame) -> None:
-    """Write the pages and parts that come from results, claims and the catalogue."""
-    folder = source / "_generated"
-    folder.mkdir(exist_ok=True)
-    (folder / "findings.md").write_text(findings_board(), encoding="utf8")
-    (source / "data.md").write_text(data_page(), encoding="utf8")
-    (source / "dictionary.md").write_text(dictionary_page.page(), encoding="utf8")
-    (extra / "dictionary.csv").write_text(dictionary_page.as_csv(), encoding="utf8")
-    methods.write_parts(folder, extra)
-    chapters.write_parts(folder, paths.build() / "runs")
-    worked_example.write_parts(folder, extra)
-    (source / "ledger.md").write_text(ledger_page.page(frame), encoding="utf8")
-    (extra / "ledger.csv").write_text(ledger.as_csv(frame), encoding="utf8")
-    (extra / "ledger.json").write_text(ledger.as_json(frame), encoding="utf8")
+def preload() -> None:
+    """Import what every page needs on this side, so that forked jobs find it done."""
+    import nbformat.v4
+    import papermill
+
+    from ballbook import report, run, running_cell
+
+    del nbformat, papermill, report, run, running_cell
 
 
-def raw(html: str) -> str:
-    """Return HTML as a block of a Markdown page."""
-    return f"```{{raw}} html\n{html}\n```\n"
+def tell(outcome: pool.Outcome) -> None:
+    """Say how a job ended."""
+    if outcome.failed:
+        first = (outcome.said.splitlines() or [""])[0]
+        click.echo(f"{outcome.job.name}: failed ({first})", err=True)
+    elif outcome.said:
+        click.echo(f"{outcome.job.name}: {outcome.said}")
+    sys.stdout.flush()
 
 
-def findings_board() -> str:
-    """Return the board of the landing page, by chapter: finding, published, ours, data, verdict.
+# What the jobs do, also on a cluster.
 
-    A page has one row, of its first headline claim that could be tested, and says below its name
-    what became of all its claims.
+
+def make_page(slug: str) -> str:
+    """Run an analysis for the book, or use its recorded run where its data cannot be had.
+
+    Returns
+    -------
+    str
+        Which of the two.
+
+    Raises
+    ------
+    pool.Failed
+        With the reason.
     """
-    known, shown = claims.read(), []
-    contents = yaml.safe_load((paths.book() / "_toc.yml").read_text(encoding="utf8"))
-    for part in contents["parts"]:
-        rows = []
-        for slug in (Path(c["file"]).name for c in part["chapters"]):
-            if slug not in analyses.slugs():
-                continue
-            analysis = analyses.find(slug)
-            file = paths.build() / "runs" / slug / "results.json"
-            results = json.loads(file.read_text(encoding="utf8"))
-            found = run.headline(analysis.meta, results)
-            verdict = next((v for v in found if v.verdict != "not-testable"), found[0])
-            claim = known[verdict.claim]
-            printed = f"<br>{escape(verdict.published)}" if claim.printed else ""
-            title = escape(str(analysis.meta["title"]))
-            words = Counter(v["verdict"] for v in results["verdicts"])
-            told = ", ".join(f"{words[w]} {w.replace('-', ' ')}" for w in VERDICTS if words[w])
-            rows.append(
-                {
-                    "Finding": parts.Raw(
-                        f'<span><a href="{analysis.chapter}/{slug}.html">{title}</a><br>'
-                        f'<small class="bb-tally">Claims: {told}</small></span>'
-                    ),
-                    "Published": parts.Raw(f"{escape(claim.statement)}{printed}"),
-                    "Ours": verdict.recomputed,
-                    "Data": parts.tier_pill(verdict.tier),
-                    "Verdict": parts.verdict_pill(verdict.verdict),
-                }
-            )
-        if rows:
-            table = f'<div class="bb-board">{parts.table(pd.DataFrame(rows))}</div>'
-            shown.append(f"### {part['caption']}\n\n{raw(table)}")
-    return "\n".join(shown)
+    from ballbook import catalog, recorded, run
+
+    target = paths.build() / "runs" / slug
+    if target.is_dir() and not (target / "results.json").is_file():
+        # Nobody's run: an engine that asked for a file in it made the folder, or it was spoilt.
+        shutil.rmtree(target)
+    try:
+        try:
+            run.run(slug)
+            return "run"
+        except catalog.Unavailable as error:
+            why = str(error).splitlines()[0]
+            recorded.use(slug, target, freshness.of_page(slug))
+            return f"recorded run ({why})"
+    except (run.RunFailed, run.NotEmpty, catalog.CatalogError, recorded.NotKept) as error:
+        raise pool.Failed(str(error)) from error
 
 
-def data_page() -> str:
-    """Return the page of the data catalogue."""
-    lines = [
-        "# Data\n",
-        "Every data set behind the book, as `data/catalog.yml` holds it. Files are looked for in "
-        "the folder that `BALLBOOK_DATA` names, then in the cache, then at their public address; "
-        "the SHA-256 decides in each case.\n",
-    ]
-    for entry in catalog.entries():
-        cited = f" {{cite:p}}`{','.join(entry.citation)}`" if entry.citation else ""
-        lines.append(f"({entry.id})=\n## {entry.title}\n")
-        lines.append(raw(parts.tier_pill(entry.tier)))
-        lines.append(f"`{entry.id}`{cited}. {entry.about.strip()}\n")
-        lines.append(f"Licence: {entry.licence}. {entry.terms.strip()}\n")
-        frame = pd.DataFrame(
-            {
-                "File": [f.name for f in entry.files],
-                "Bytes": [f.size for f in entry.files],
-                "SHA-256": [
-                    parts.Raw(f'<code title="{f.sha256}">{f.sha256[:16]}</code>')
-                    for f in entry.files
-                ],
-                "Address": [
-                    parts.Raw(f'<a href="{f.url}">{f.path.rsplit("/", 1)[-1]}</a>')
-                    if f.url
-                    else "in the repository"
-                    for f in entry.files
-                ],
-            }
-        )
-        lines.append(raw(parts.table(frame)))
-    return "\n".join(lines)
+def make_example() -> str:
+    """Run the worked example."""
+    from ballbook import worked_example
+    from ballbook.run import RunFailed
+
+    try:
+        worked_example.make(paths.build() / "example")
+    except RunFailed as error:
+        raise pool.Failed(str(error)) from error
+    return "run"
 
 
-def tidy(html: Path) -> None:
-    """Drop what a reader does not need, and check that no traceback is in any page."""
-    for name in (".doctrees", "_sources", ".buildinfo", "objects.inv"):
-        shutil.rmtree(html / name, ignore_errors=True)
-        (html / name).unlink(missing_ok=True)
-    guilty = [
-        str(page.relative_to(html))
-        for page in html.rglob("*.html")
-        if "Traceback (most recent call last)" in page.read_text(encoding="utf8")
-    ]
-    if guilty:
-        raise run.StrictBuildFailed(f"a traceback stands in {', '.join(guilty)}")
+def make_book() -> str:
+    """Render the book and stamp it."""
+    from ballbook import html_book, ledger
+    from ballbook.run import StrictBuildFailed
+
+    now = freshness.of_book()
+    freshness.forget(paths.build())
+    try:
+        html_book.render()
+    except (StrictBuildFailed, ledger.IncompleteLedger, ledger.ChangedLedger) as error:
+        raise pool.Failed(str(error)) from error
+    now.stamp(paths.build())
+    return ""
+
+
+def example_is_stale() -> bool:
+    """Return whether the worked example must be run again."""
+    if not (paths.book() / "worked-example.md").is_file():
+        return False
+    return bool(freshness.of_example().reasons(paths.build() / "example", "made"))
+
+
+def book_is_stale() -> bool:
+    """Return whether the book must be rendered again."""
+    return bool(freshness.of_book().reasons(paths.build(), "html/index.html"))

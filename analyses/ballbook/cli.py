@@ -33,6 +33,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         from ballbook.dummy import InvalidDummy
         from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
         from ballbook.parameters import InvalidParameters
+        from ballbook.pool import Failed
         from ballbook.recorded import NotKept
         from ballbook.run import NotCombinable, NotEmpty, RunFailed, StrictBuildFailed
 
@@ -49,6 +50,7 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
             UnreadableLedger,
         )
         failed = (
+            Failed,
             RunFailed,
             StrictBuildFailed,
             IncompleteLedger,
@@ -484,15 +486,22 @@ def sweep(
 @main.command()
 @click.option("--cores", type=int, default=2, show_default=True, help="Notebooks run at once.")
 @click.option("--pages-only", is_flag=True, help="Run the notebooks and render nothing.")
+@click.option("--timeout", type=float, default=1800, show_default=True, help="Seconds for a page.")
+@click.option("--memory", type=int, help="Megabytes for a page (default: its share of 80%).")
+@click.option("--why", is_flag=True, help="Say what is stale and why, and run nothing.")
 @explained
-def build(cores: int, pages_only: bool) -> None:
+def build(cores: int, pages_only: bool, timeout: float, memory: int | None, why: bool) -> None:
     """Run all notebooks that changed and render the book."""
-    from ballbook.build import build as make
+    from ballbook import build as builder
 
-    if pages_only:
-        make(cores=cores, target="pages")
-    else:
-        click.echo(f"The book is at {make(cores=cores)}")
+    if why:
+        for slug, reasons in builder.stale_pages().items():
+            click.echo(f"{slug}: {', '.join(reasons)}")
+        return
+    target = "pages" if pages_only else "all"
+    home = builder.build(cores=cores, target=target, timeout=timeout, memory=memory)
+    if not pages_only:
+        click.echo(f"The book is at {home}")
 
 
 @main.command(hidden=True)
@@ -502,16 +511,16 @@ def page(analysis: str) -> None:
     """Run ANALYSIS for the book, or take its recorded run where its data cannot be had."""
     from ballbook.build import make_page
 
-    make_page(analysis)
+    click.echo(f"{analysis}: {make_page(analysis)}")
 
 
 @main.command(hidden=True)
 @explained
 def render() -> None:
     """Render the book from the pages made so far."""
-    from ballbook.build import render as make
+    from ballbook.build import make_book
 
-    make()
+    make_book()
 
 
 @main.command(hidden=True)
@@ -538,9 +547,9 @@ def record(analyses: tuple[str, ...]) -> None:
 @explained
 def example() -> None:
     """Run the worked example for the book."""
-    from ballbook import paths, worked_example
+    from ballbook.build import make_example
 
-    worked_example.make(paths.build() / "example")
+    make_example()
 
 
 @main.group(invoke_without_command=True)

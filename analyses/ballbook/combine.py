@@ -28,9 +28,10 @@ from ballbook import analyses, claims, paths
 from ballbook import pooling as pools
 from ballbook.claims import Claim
 from ballbook.notebook import NAME
+from ballbook.placing import placed
 from ballbook.pooling import Pool
 from ballbook.results import Estimate, Gate
-from ballbook.run import NotCombinable, check_target, placed, run
+from ballbook.run import NotCombinable, check_target, run
 from ballbook.scales import SCALES
 
 # A results.json of the book has 0.2 MB at most.

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ballbook import paths, render
+from ballbook.freshness import Fingerprint
+from ballbook.placing import placed
 
 KEPT = ("results.json", "provenance.json", "notebook.ipynb", "figures", "tables")
 
@@ -57,8 +59,8 @@ def keep(slug: str) -> Path:
     return target
 
 
-def use(slug: str, target: Path) -> None:
-    """Put the recorded run of `slug` at `target`, with its label on the page.
+def use(slug: str, target: Path, now: Fingerprint) -> None:
+    """Put the recorded run of `slug` at `target`, with its label on the page, and stamp it.
 
     Raises
     ------
@@ -73,10 +75,8 @@ def use(slug: str, target: Path) -> None:
     source = folder(slug)
     if not (source / "results.json").is_file():
         raise NotKept(f"{slug} has no recorded run in {source}")
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-    notebook = nbformat.read(target / "notebook.ipynb", as_version=4)
-    record = json.loads((target / "provenance.json").read_text(encoding="utf8"))
+    notebook = nbformat.read(source / "notebook.ipynb", as_version=4)
+    record = json.loads((source / "provenance.json").read_text(encoding="utf8"))
     banner = render.recorded_banner(record)
     first = next(
         output
@@ -85,6 +85,9 @@ def use(slug: str, target: Path) -> None:
         if 'class="bb-answer"' in output.get("data", {}).get("text/html", "")
     )
     first["data"]["text/html"] = banner + first["data"]["text/html"]
-    nbformat.write(notebook, target / "notebook.ipynb")
-    (target / "report.html").write_text(report.html(find(slug).meta, notebook), encoding="utf8")
-    (target / "RECORDED").touch()
+    with placed(target) as work:
+        shutil.copytree(source, work, dirs_exist_ok=True)
+        nbformat.write(notebook, work / "notebook.ipynb")
+        (work / "report.html").write_text(report.html(find(slug).meta, notebook), encoding="utf8")
+        (work / "RECORDED").touch()
+        now.stamp(work)

@@ -1,8 +1,8 @@
 """Run one analysis: parameters checked, notebook executed by papermill, results in one folder.
 
-Command line, workflow and tests all call `run`. It writes into a hidden folder beside the wanted
-one and moves that into place at the end, so that a run which fails or is killed leaves nothing
-half-written and never harms an earlier result.
+Command line, workflow and tests all call `run`. It writes into a hidden folder that takes its place
+at the end (`ballbook.placing`), so that a run which fails or is killed leaves nothing half-written
+and never harms an earlier result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ballbook import analyses, catalog, claims, ledger, paths, render
+from ballbook import analyses, catalog, claims, freshness, ledger, paths, placing, render
 from ballbook.parameters import resolve
 from ballbook.results import Verdict
 
@@ -101,11 +101,16 @@ def run(
         needs.require(read_cohort(values["cohort"], column_map), slug, values)
     for id in analysis.meta["data"]:
         catalog.get(id)
-    with placed(target) as work:
+    defaults = resolve(analysis.parameters, {})
+    other = {k: v for k, v in values.items() if v != defaults[k]}
+    # Before the run: what changes meanwhile makes it stale.
+    now = freshness.of_page(slug, other, column_map)
+    with placing.placed(target) as work:
         given = str(Path(column_map).expanduser().resolve()) if column_map else ""
         with environment(BALLBOOK_MAP=given):
             executed = execute(analysis, values, work)
         finish(analysis, values, executed, work)
+        now.stamp(work)
     return target
 
 
@@ -120,62 +125,6 @@ def check_target(target: Path) -> None:
         raise NotEmpty(f"{target} is a file; choose a folder")
     if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
         raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
-
-
-@contextmanager
-def placed(target: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into, which takes the place of `target` when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_leftovers(target)
-    prefix = f".{target.name}.{os.getpid()}-"
-    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
-    try:
-        yield work
-        replace_folder(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def sweep_leftovers(target: Path) -> None:
-    """Remove what a killed run of the same target left behind, and put an earlier run back.
-
-    What belongs to a run that is still going is left alone.
-    """
-    old = _displaced(target)
-    if old.exists() and not target.exists():
-        old.rename(target)
-    for left in target.parent.glob(f".{target.name}.*.partial"):
-        if not _in_use(left.name.removeprefix(f".{target.name}.")):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Move `new` to `target`; an earlier run there goes only once the new one is complete."""
-    new.chmod(0o755)
-    old = _displaced(target)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _displaced(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old.partial")
-
-
-def _in_use(name: str) -> bool:
-    """Return whether the process that a temporary name begins with is alive."""
-    found = re.match(r"(\d+)-", name)
-    if found is None:
-        return False
-    try:
-        os.kill(int(found[1]), 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 @contextmanager
@@ -198,9 +147,10 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     import nbformat
     import papermill
     from jupyter_client.provisioning.factory import KernelProvisionerFactory
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    from ballbook import warm, warm_kernels, warm_server
+    from ballbook import running_cell, warm, warm_kernels, warm_server
 
     source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
     # The kernel that runs is the one of this environment, whatever a reader's editor wrote.
@@ -212,14 +162,16 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     source.metadata["language_info"] = {"name": "python"}
     # Socket files have short paths only; ports would be open to other users of the machine.
     for left in Path(tempfile.gettempdir()).glob("bb-[0-9]*-*"):
-        if left.stat().st_uid == os.getuid() and not _in_use(left.name.removeprefix("bb-")):
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError, ValueError):
+            owner = int(left.name.split("-")[1])
+            if left.stat().st_uid == os.getuid() and not placing.alive(owner):
+                shutil.rmtree(left, ignore_errors=True)
     sockets = Path(tempfile.mkdtemp(prefix=f"bb-{os.getpid()}-"))
     # Parameters are checked already, and by more types than papermill knows.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    server = warm.reach()
     KernelProvisionerFactory.instance().default_provisioner_name = warm_kernels.NAME
-    try:
+
+    def once(server: Path | None) -> NotebookNode:
         with environment(
             BALLBOOK_WARM=str(server or 0),
             BALLBOOK_OUT=str(work),
@@ -228,10 +180,11 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
             MPLBACKEND="agg",
             **warm_server.THREADS,
         ):
-            executed: NotebookNode = papermill.execute_notebook(
+            return papermill.execute_notebook(
                 source,
                 None,
                 parameters=dict(values),
+                engine_name=running_cell.NAME,
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=False,
@@ -239,6 +192,21 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
                 extra_arguments=["--IPKernelApp.log_level=50"],
                 cwd=str(work),
             )
+
+    server = warm.reach()
+    try:
+        try:
+            executed = once(server)
+        except DeadKernelError:
+            if server is None or warm.reachable(str(server)):
+                raise
+            # The server was lost, and the kernel with it: nothing is wrong with the notebook.
+            executed = once(None)
+    except DeadKernelError as error:
+        raise RunFailed(
+            f"{analysis.slug}: the kernel died {running_cell.where()}; it may have been killed, "
+            f"or have wanted more memory than it may have ({error})"
+        ) from None
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback[-4:]))
         raise RunFailed(

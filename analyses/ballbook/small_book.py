@@ -28,6 +28,8 @@ INDEX = """\
 
 Simulated cohorts: this book measures the engine and says nothing of any disease.
 
+## Findings
+
 ```{include} _generated/findings.md
 ```
 """

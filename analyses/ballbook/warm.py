@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,34 +50,53 @@ def state() -> str:
 
 
 @contextmanager
-def server(*, wait: bool = True) -> Iterator[Path | None]:
+def server(
+    *, wait: bool = True, meanwhile: Callable[[], None] = lambda: None, wanted: bool = True
+) -> Iterator[Path | None]:
     """Give a server that lives as long as the block, and lets all runs started inside use it.
 
     Parameters
     ----------
     wait : bool
         Whether to wait until it listens; runs that come earlier have cold kernels.
+    meanwhile : callable
+        Done while the server starts.
+    wanted : bool
+        Whether to start one where none is up.
     """
     outer = reachable(os.environ.get(VARIABLE))
-    if outer is not None or not possible():
-        yield outer
+    if outer is not None or not possible() or not wanted:
+        meanwhile()
+        with _given(outer or "0"):
+            yield outer
         return
     with tempfile.TemporaryDirectory(prefix=f"bb-{os.getpid()}-") as folder:
         path = Path(folder) / "warm"
-        process = _start(path, owned=True, wait=wait)
-        before = os.environ.get(VARIABLE)
-        os.environ[VARIABLE] = str(path) if process else "0"
+        process = _start(path, owned=True)
         try:
-            yield path if process else None
+            meanwhile()
+            up = process is not None and (not wait or _listens(process, path))
+            with _given(path if up else "0"):
+                yield path if up else None
         finally:
-            if before is None:
-                del os.environ[VARIABLE]
-            else:
-                os.environ[VARIABLE] = before
             if process:
                 assert process.stdin is not None
                 process.stdin.close()
                 process.wait()
+
+
+@contextmanager
+def _given(path: Path | str) -> Iterator[None]:
+    """Tell all that is started inside of the server."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def reach() -> Path | None:
@@ -97,7 +116,10 @@ def reach() -> Path | None:
         return path
     # Of several that come at once, one starts the server.
     with FileLock(folder / "lock"):
-        return reachable(str(path)) or (path if _start(path, owned=False) else None)
+        if reachable(str(path)):
+            return path
+        process = _start(path, owned=False)
+        return path if process and _listens(process, path) else None
 
 
 def reachable(given: str | None) -> Path | None:
@@ -112,29 +134,31 @@ def reachable(given: str | None) -> Path | None:
     return Path(given)
 
 
-def _start(path: Path, *, owned: bool, wait: bool = True) -> subprocess.Popen[bytes] | None:
-    """Start a server and wait until it listens; None where it does not come up."""
+def _start(path: Path, *, owned: bool) -> subprocess.Popen[bytes] | None:
+    """Start a server; None where its socket's path is too long."""
     if len(os.fsencode(str(path))) + len(".new") > LONGEST:
         return None
     with suppress(OSError):
         path.unlink()
     env = os.environ | warm_server.SURROUNDINGS
     env.pop(VARIABLE, None)
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "ballbook.warm_server", str(path), *([] if owned else ["--idle"])],
         stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=env, cwd=path.parent, start_new_session=True,
     )  # fmt: skip
-    if not wait:
-        return process
+
+
+def _listens(process: subprocess.Popen[bytes], path: Path) -> bool:
+    """Wait until a server listens; False where it does not come up."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if path.exists():
-            return process
+            return True
         if process.poll() is not None:
-            return None
-        time.sleep(0.02)
+            return False
+        time.sleep(0.01)
     process.kill()
     process.wait()
-    return None
+    return False

@@ -231,8 +231,10 @@ class Server:
         except (OSError, ValueError, struct.error):
             connection.close()
             return
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
+            end_with_parent(server)
             self._become(message, descriptors, connection)
         for d in descriptors:
             os.close(d)
@@ -248,7 +250,6 @@ class Server:
         code = 1
         try:
             os.setsid()
-            _end_with_parent()
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
@@ -271,6 +272,7 @@ class Server:
             os.environ.clear()
             os.environ.update(message["env"], JPY_PARENT_PID=str(os.getppid()))
             os.chdir(message["cwd"])
+            limit_memory(os.environ.get("BALLBOOK_MEMORY_MB"))
             _reseed()
             code = _main(message["argv"])
         except SystemExit as end:
@@ -329,13 +331,31 @@ def _kill(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def _end_with_parent() -> None:
-    """Have Linux kill this process when the server ends; elsewhere ipykernel looks for it."""
+def end_with_parent(parent: int) -> None:
+    """Have Linux kill this process when its parent ends; elsewhere ipykernel looks for it."""
     if sys.platform == "linux":
         import ctypes
 
         death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it was gone before
+
+
+def limit_memory(megabytes: str | None) -> None:
+    """Let this process and what it starts have so many megabytes each, where the system can.
+
+    What goes beyond raises `MemoryError` in the cell that asked for it.
+    """
+    if megabytes and sys.platform != "win32":
+        import resource
+
+        # Data: the address space also counts what libraries reserve and never touch.
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = int(megabytes) * 2**20
+        given = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (given, most))
 
 
 def _reseed() -> None:

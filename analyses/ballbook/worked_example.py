@@ -26,7 +26,8 @@ from typing import Any
 
 import pandas as pd
 
-from ballbook import __version__, catalog, paths, render
+from ballbook import __version__, catalog, freshness, paths, render
+from ballbook.placing import placed
 from ballbook.run import RunFailed
 
 EXPORT, MENDED, TARGET_MAP = "clinic-export.xlsx", "clinic-mended.xlsx", "target.yml"
@@ -72,20 +73,22 @@ def needed(walk: str) -> list[str]:
 
 def make(out: Path) -> None:
     """Run both walks, or take their recorded transcripts, and write them into the folder `out`."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    for walk in WALKS:
-        try:
-            for id in needed(walk):
-                catalog.get(id)
-        except catalog.Unavailable:
-            continue
-        with tempfile.TemporaryDirectory(prefix="bb-") as name:
-            transcript = run_walk(walk, Path(name))
-            if walk == "spreadsheet":
-                copy_report(Path(name) / "report", out)
-        (out / f"{walk}.json").write_text(json.dumps(transcript, indent=1) + "\n", encoding="utf8")
-    (out / "made").touch()
+    now = freshness.of_example()
+    with placed(out) as work:
+        for walk in WALKS:
+            try:
+                for id in needed(walk):
+                    catalog.get(id)
+            except catalog.Unavailable:
+                continue
+            with tempfile.TemporaryDirectory(prefix="bb-") as name:
+                transcript = run_walk(walk, Path(name))
+                if walk == "spreadsheet":
+                    copy_report(Path(name) / "report", work)
+            text = json.dumps(transcript, indent=1) + "\n"
+            (work / f"{walk}.json").write_text(text, encoding="utf8")
+        (work / "made").touch()
+        now.stamp(work)
 
 
 def copy_report(source: Path, target: Path) -> None:
