@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ballbook import paths
+from ballbook import paths, text_notebook
+from ballbook.errors import Refusal
 from ballbook.parameters import Parameter, of_notebook
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 META = ("slug", "chapter", "title", "finding", "source", "data", "headline")
 
 
-class UnknownAnalysis(LookupError):
+class UnknownAnalysis(Refusal, LookupError):
     """There is no analysis of that name."""
 
 
@@ -32,13 +34,20 @@ class Analysis:
     ----------
     meta : mapping
         The front matter under ``ballbook:``, and the SHA-256 of the file.
+    text : str
+        The file as it was read.
     """
 
     slug: str
     path: Path
     meta: Mapping[str, Any]
     parameters: list[Parameter]
-    notebook: NotebookNode
+    text: str = field(repr=False)
+
+    @property
+    def notebook(self) -> NotebookNode:
+        """The cells as jupytext reads them, for whoever executes or draws the notebook."""
+        return _notebook(self.text)
 
     @property
     def chapter(self) -> str:
@@ -52,6 +61,13 @@ def slugs() -> list[str]:
 
 
 @cache
+def _notebook(text: str) -> NotebookNode:
+    import jupytext
+
+    return jupytext.reads(text, fmt={"extension": ".md"})
+
+
+@cache
 def find(slug: str) -> Analysis:
     """Return the analysis of that slug.
 
@@ -62,8 +78,6 @@ def find(slug: str) -> Analysis:
     ValueError
         If the notebook's front matter or parameters cell breaks the contract.
     """
-    import jupytext
-
     files = sorted(paths.analyses().glob(f"*/{slug}.md")) if "/" not in slug else []
     if len(files) != 1:
         near = difflib.get_close_matches(slug, slugs(), n=1)
@@ -71,11 +85,13 @@ def find(slug: str) -> Analysis:
         known = textwrap.fill(f"Known: {', '.join(slugs())}.", 96, break_on_hyphens=False)
         raise UnknownAnalysis(f"no analysis {slug!r}.{hint}\n{known}")
     (file,) = files
-    notebook = jupytext.read(file)
+    content = file.read_bytes()
+    text = io.StringIO(content.decode("utf8"), newline=None).read()
+    notebook = text_notebook.read(text) or _notebook(text)
     meta = dict(notebook.metadata.get("ballbook", {}))
     if missing := [key for key in META if key not in meta]:
         raise ValueError(f"{file.name}: the front matter lacks ballbook: {', '.join(missing)}")
     if meta["slug"] != slug or meta["chapter"] != file.parent.name:
         raise ValueError(f"{file.name}: slug and chapter should name the file and its folder")
-    meta["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Analysis(slug, file, meta, of_notebook(notebook.cells), notebook)
+    meta["sha256"] = hashlib.sha256(content).hexdigest()
+    return Analysis(slug, file, meta, of_notebook(notebook.cells), text)

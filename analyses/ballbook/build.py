@@ -193,11 +193,6 @@ def make_page(slug: str) -> str:
     -------
     str
         Which of the two.
-
-    Raises
-    ------
-    pool.Failed
-        With the reason.
     """
     from ballbook import catalog, recorded, run
 
@@ -206,40 +201,29 @@ def make_page(slug: str) -> str:
         # Nobody's run: an engine that asked for a file in it made the folder, or it was spoilt.
         shutil.rmtree(target)
     try:
-        try:
-            run.run(slug)
-            return "run"
-        except catalog.Unavailable as error:
-            why = str(error).splitlines()[0]
-            recorded.use(slug, target, freshness.of_page(slug))
-            return f"recorded run ({why})"
-    except (run.RunFailed, run.NotEmpty, catalog.CatalogError, recorded.NotKept) as error:
-        raise pool.Failed(str(error)) from error
+        run.run(slug)
+        return "run"
+    except catalog.Unavailable as error:
+        why = str(error).splitlines()[0]
+        recorded.use(slug, target, freshness.of_page(slug))
+        return f"recorded run ({why})"
 
 
 def make_example() -> str:
     """Run the worked example."""
     from ballbook import worked_example
-    from ballbook.run import RunFailed
 
-    try:
-        worked_example.make(paths.build() / "example")
-    except RunFailed as error:
-        raise pool.Failed(str(error)) from error
+    worked_example.make(paths.build() / "example")
     return "run"
 
 
 def make_book() -> str:
     """Render the book and stamp it."""
-    from ballbook import html_book, ledger
-    from ballbook.run import StrictBuildFailed
+    from ballbook import html_book
 
     now = freshness.of_book()
     freshness.forget(paths.build())
-    try:
-        html_book.render()
-    except (StrictBuildFailed, ledger.IncompleteLedger, ledger.ChangedLedger) as error:
-        raise pool.Failed(str(error)) from error
+    html_book.render()
     now.stamp(paths.build())
     return ""
 

@@ -25,9 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-import yaml
-
-from ballbook import paths
+from ballbook import paths, yaml_files
+from ballbook.errors import Failure, Refusal
 from ballbook.results import TIERS, Tier
 
 log = logging.getLogger(__name__)
@@ -40,11 +39,11 @@ PROBE_SECONDS = 8.0
 ATTEMPTS = 3
 
 
-class CatalogError(ValueError):
+class CatalogError(Refusal, ValueError):
     """The catalogue itself is wrong: an unknown id or name, or a malformed entry."""
 
 
-class Unavailable(RuntimeError):
+class Unavailable(Failure, RuntimeError):
     """A file is not on this machine and cannot be had now; the message says how to get it."""
 
 
@@ -212,7 +211,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, mtime_ns: int) -> dict[str, Entry]:
-    raw = yaml.safe_load(path.read_text(encoding="utf8"))
+    raw = yaml_files.read(path)
     found = [_entry(e) for e in raw["datasets"]]
     by_id = {e.id: e for e in found}
     if len(by_id) != len(found):

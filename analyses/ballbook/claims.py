@@ -20,9 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ballbook import paths
+from ballbook import paths, yaml_files
+from ballbook.errors import Refusal
 from ballbook.results import PERCENT_KINDS, Estimate, Verdict, VerdictWord, format_number, format_p
 
 RATIOS = frozenset({"hazard-ratio", "odds-ratio", "risk-ratio"})
@@ -87,7 +86,7 @@ class Claim:
         return text
 
 
-class InvalidClaims(ValueError):
+class InvalidClaims(Refusal, ValueError):
     """Claim files that break their contract; the message lists every problem."""
 
 
@@ -105,7 +104,7 @@ def read(folder: Path | None = None) -> dict[str, Claim]:
     found: dict[str, Claim] = {}
     problems: list[str] = []
     for file in sorted(folder.glob("*.yml")):
-        content = yaml.safe_load(file.read_text(encoding="utf8")) or {}
+        content = yaml_files.read(file) or {}
         if content.get("source") != file.stem:
             problems.append(f"{file.name}: source should be {file.stem}")
         for row in content.get("claims", []):

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from ballbook import __version__
+from ballbook.errors import Failure, Refusal
 
 FAILED, REFUSED = 1, 2
 
@@ -25,45 +26,12 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from ballbook.analyses import UnknownAnalysis
-        from ballbook.catalog import CatalogError, Unavailable
-        from ballbook.claims import InvalidClaims
-        from ballbook.cohort import InvalidCohort
-        from ballbook.contradictions import InvalidAudit
-        from ballbook.dummy import InvalidDummy
-        from ballbook.ledger import ChangedLedger, IncompleteLedger, UnreadableLedger
-        from ballbook.parameters import InvalidParameters
-        from ballbook.pool import Failed
-        from ballbook.recorded import NotKept
-        from ballbook.run import NotCombinable, NotEmpty, RunFailed, StrictBuildFailed
-
-        refused = (
-            UnknownAnalysis,
-            CatalogError,
-            InvalidParameters,
-            InvalidCohort,
-            InvalidClaims,
-            InvalidAudit,
-            InvalidDummy,
-            NotCombinable,
-            NotEmpty,
-            UnreadableLedger,
-        )
-        failed = (
-            Failed,
-            RunFailed,
-            StrictBuildFailed,
-            IncompleteLedger,
-            ChangedLedger,
-            NotKept,
-            Unavailable,
-        )
         try:
             return command(*args, **kwargs)
-        except refused as error:
+        except Refusal as error:
             click.echo(str(error.args[0] if error.args else error), err=True)
             sys.exit(REFUSED)
-        except failed as error:
+        except Failure as error:
             click.echo(str(error), err=True)
             sys.exit(FAILED)
 
@@ -363,7 +331,6 @@ def run(
 
     With several cohorts each gets a folder of its own, beside a report of all of them pooled.
     """
-    from ballbook.combine import run_cohorts
     from ballbook.run import NotCombinable
     from ballbook.run import run as execute
 
@@ -371,6 +338,8 @@ def run(
     if min_count is not None:
         given["min_count"] = min_count
     if len(cohorts) > 1:
+        from ballbook.combine import run_cohorts
+
         folder = run_cohorts(analysis, cohorts, parameters=given, out=out, column_maps=column_maps)
     else:
         if len(column_maps) > 1:

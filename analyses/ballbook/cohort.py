@@ -33,6 +33,7 @@ from ballbook.dictionaries import (
     plain,
     read_value,
 )
+from ballbook.errors import Refusal
 from ballbook.results import Tier
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Problem:
         return {**asdict(self), "value": value, "column": column, "message": str(self)}
 
 
-class InvalidCohort(ValueError):
+class InvalidCohort(Refusal, ValueError):
     """A cohort file was refused; `problems` holds everything that is wrong with it."""
 
     SHOWN = 100

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
-from ballbook import audit, claims, datasets, paths
+from ballbook import audit, claims, datasets, paths, yaml_files
 from ballbook.audit import RULES, SEVERITIES, Finding, Severity
 from ballbook.claims import PRINTED, Claim
+from ballbook.errors import Refusal
 from ballbook.results import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 TOLD = ("number", "rule", "severity", "reading", "settles", "slip", "reference", "unlike")
 
 
-class InvalidAudit(ValueError):
+class InvalidAudit(Refusal, ValueError):
     """``data/audit.yml`` breaks its contract; the message lists every problem."""
 
 
 def declared() -> dict[str, Any]:
     """Return ``data/audit.yml``: ``groups`` (survival claims of one group) and ``checks``."""
     file = paths.data() / "audit.yml"
-    return dict(yaml.safe_load(file.read_text(encoding="utf8")))
+    return dict(yaml_files.read(file))
 
 
 def run(

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from ballbook import paths
+from ballbook import paths, yaml_files
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -158,7 +157,7 @@ TABLES = (
 
 @lru_cache(maxsize=32)
 def _dictionary(path: Path) -> Dictionary:
-    raw = yaml.safe_load(path.read_text(encoding="utf8"))
+    raw = yaml_files.read(path)
     columns = tuple(
         Column(
             name=c["name"],

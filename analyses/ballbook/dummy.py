@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from ballbook import needs, paths
+from ballbook import needs, paths, yaml_files
 from ballbook.cohort import DUMMY as MARK
 from ballbook.dictionaries import Column, dictionary
+from ballbook.errors import Refusal
 
 MAX_PATIENTS = 100_000
 # A matrix of counts grows with both sides; beyond this a dummy teaches nothing more.
@@ -45,7 +45,7 @@ SUBTYPE_SHIFT = 0.8
 MODEL_SHIFT = 3.0
 
 
-class InvalidDummy(ValueError):
+class InvalidDummy(Refusal, ValueError):
     """A dummy cohort was asked for that cannot be made."""
 
 
@@ -116,7 +116,7 @@ class Margin:
 def declared() -> dict[str, dict[str, Any]]:
     """Return the distributions of every analysis, and ``usual`` for all, by column."""
     path = paths.data() / "dictionaries" / "dummy.yml"
-    found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf8"))
+    found: dict[str, dict[str, Any]] = yaml_files.read(path)
     return found
 
 

@@ -13,13 +13,15 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ballbook import claims, paths, recorded
 from ballbook.claims import Claim
+from ballbook.errors import Failure, Refusal
 from ballbook.results import TIERS, VERDICTS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEPT = ("id", "analysis", "verdict", "tier")
 COMPARED = ("verdict", "tier", "analysis", "recomputed")
@@ -28,15 +30,15 @@ NEEDED = "Needed: "
 Row = dict[str, Any]
 
 
-class IncompleteLedger(ValueError):
+class IncompleteLedger(Failure, ValueError):
     """Claims and verdicts that do not match one to one; the message lists every problem."""
 
 
-class ChangedLedger(ValueError):
+class ChangedLedger(Failure, ValueError):
     """Verdicts that are not the recorded ones; the message lists them all."""
 
 
-class UnreadableLedger(ValueError):
+class UnreadableLedger(Refusal, ValueError):
     """A file or folder that holds no ledger and no results."""
 
 
@@ -88,6 +90,8 @@ def collect(
     problems : list of str
         Each claim without its one verdict, each verdict without its one claim.
     """
+    import pandas as pd
+
     found: dict[str, Mapping[str, Any]] = {}
     problems = [f"{slug}: never run, and no run recorded" for slug, r in results.items() if not r]
     for slug, content in results.items():
@@ -155,6 +159,8 @@ def mismatches(claim: Claim, slug: str, verdict: Mapping[str, Any]) -> list[str]
 
 def counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return how many claims have each verdict (rows) on each tier of data (columns)."""
+    import pandas as pd
+
     judged = frame[frame["verdict"].notna()]
     table = pd.crosstab(judged["verdict"], judged["tier"].fillna("none"))
     table = table.reindex(index=VERDICTS, columns=[*TIERS[:-1], "none"], fill_value=0)
@@ -216,6 +222,8 @@ def keep(frame: pd.DataFrame, slugs: Collection[str] | None = None) -> list[Chan
     slugs : collection of str, optional
         Analyses whose verdicts are kept; those of the others stay as they are recorded.
     """
+    import pandas as pd
+
     file = recorded_file()
     before = read(file) if file.is_file() else {}
     rows = records(frame.loc[frame["verdict"].notna(), list(KEPT)])
@@ -307,6 +315,8 @@ def read(path: Path) -> dict[str, Row]:
     UnreadableLedger
         Naming the file and what it lacks.
     """
+    import pandas as pd
+
     try:
         if path.is_dir():
             rows = [row for file in results_in(path) for row in rows_of(file)]

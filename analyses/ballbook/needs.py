@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from ballbook import paths
+from ballbook import paths, yaml_files
 from ballbook.cohort import Cohort, InvalidCohort, Problem
 from ballbook.dictionaries import plain
 
@@ -56,7 +54,7 @@ class Match:
 def declared() -> dict[str, tuple[Need, ...]]:
     """Return the needs of every analysis that takes a reader's cohort, by slug."""
     path = paths.data() / "dictionaries" / "needs.yml"
-    raw = yaml.safe_load(path.read_text(encoding="utf8")) if path.is_file() else {}
+    raw = yaml_files.read(path) if path.is_file() else {}
     return {
         slug: tuple(
             Need(tuple(need["any"]), str(need["for" if required else "without"]), required)

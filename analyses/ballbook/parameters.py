@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ballbook.errors import Refusal
+
 SCALARS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
 RANGE = re.compile(r"\s*\[([<>][^\[\]]*)\]$")
@@ -38,7 +40,7 @@ SAID = {"<": "below {}", "<=": "of at most {}", ">": "above {}", ">=": "of at le
 DECIMAL = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 
 
-class InvalidParameters(ValueError):
+class InvalidParameters(Refusal, ValueError):
     """Parameters that do not fit a notebook; the message lists every problem."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -21,15 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ballbook.errors import Failure, Refusal
+
 TIMEOUT = 1800.0
 # How long a job may take to say where it stands, once its time is over.
 GRACE = 5.0
 LAST_LINES = 12
 MEMORY = "BALLBOOK_MEMORY_MB"
-
-
-class Failed(RuntimeError):
-    """A job failed for a reason that its message says in full."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def _work(job: Job, answers: Connection, log: Path, driver: int) -> None:
     faulthandler.enable(file=2)
     try:
         found: tuple[bool, str] = False, job.work()
-    except Failed as error:
+    except (Failure, Refusal) as error:
         found = True, str(error)
     except OSError as error:
         # A full disk, a file that may not be read: the system's words are the reason.

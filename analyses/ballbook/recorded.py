@@ -12,14 +12,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ballbook import paths, render
+from ballbook import paths
+from ballbook.errors import Failure
 from ballbook.freshness import Fingerprint
 from ballbook.placing import placed
 
 KEPT = ("results.json", "provenance.json", "notebook.ipynb", "figures", "tables")
 
 
-class NotKept(ValueError):
+class NotKept(Failure, ValueError):
     """There is no run that may be recorded, or none was recorded."""
 
 
@@ -69,7 +70,7 @@ def use(slug: str, target: Path, now: Fingerprint) -> None:
     """
     import nbformat
 
-    from ballbook import report
+    from ballbook import render, report
     from ballbook.analyses import find
 
     source = folder(slug)

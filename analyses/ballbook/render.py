@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ballbook.claims import Claim
 from ballbook.results import Estimate, Gate, Verdict, format_estimate, format_number, format_p
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERDICT_HELP = {
     "reproduced": "Same data, same number within its printed rounding",
@@ -46,7 +48,9 @@ def text(value: Any) -> str:
         return value
     if isinstance(value, (bool,)):
         return "yes" if value else "no"
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    # What pandas calls missing can only be here once pandas is.
+    na = getattr(sys.modules.get("pandas"), "NA", None)
+    if value is None or value is na or (isinstance(value, float) and math.isnan(value)):
         return '<span class="bb-none">\u2013</span>'
     if isinstance(value, numbers.Integral):
         return f"{int(value):,}"
@@ -74,21 +78,38 @@ def table(
     p_columns : iterable of str
         Columns printed as P values, as are those whose name starts with "P, ".
     """
-    p_names = set(p_columns)
-    numeric = [pd.api.types.is_numeric_dtype(frame[c]) for c in frame.columns]
+    import pandas as pd
+
+    numeric = [bool(pd.api.types.is_numeric_dtype(frame[name])) for name in frame.columns]
+    columns = list(zip(map(str, frame.columns), numeric, strict=True))
+    rows = (
+        [None if n and pd.isna(v) else v for v, n in zip(row, numeric, strict=True)]
+        for row in frame.itertuples(index=False)
+    )
+    p_names = {name for name, _ in columns if name in set(p_columns) or name.startswith("P, ")}
+    return _table(columns, rows, p_names, caption, download, filterable)
+
+
+def _table(
+    columns: Sequence[tuple[str, bool]],
+    rows: Iterable[Sequence[Any]],
+    p_names: Collection[str] = (),
+    caption: str = "",
+    download: str | None = None,
+    filterable: bool = False,
+) -> Raw:
+    """Return a table; `columns` are names, each with whether it holds numbers."""
     head = "".join(
-        f'<th scope="col"{" class=bb-number" if n else ""}>{escape(str(c))}</th>'
-        for c, n in zip(frame.columns, numeric, strict=True)
+        f'<th scope="col"{" class=bb-number" if n else ""}>{escape(c)}</th>' for c, n in columns
     )
     body = []
-    for row in frame.itertuples(index=False):
+    for row in rows:
         cells = []
-        for name, value, is_number in zip(frame.columns, row, numeric, strict=True):
-            known = is_number and value is not None and not pd.isna(value)
+        for (name, is_number), value in zip(columns, row, strict=True):
+            known = is_number and value is not None
             exact = ' class="bb-number"' if is_number else ""
             exact += f' data-value="{value}"' if known else ""
-            is_p = name in p_names or str(name).startswith("P, ")
-            shown = format_p(float(value)) if is_p and known else text(value)
+            shown = format_p(float(value)) if name in p_names and known else text(value)
             cells.append(f"<td{exact}>{shown}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     links = downloads({"CSV": download}) if download else ""
@@ -138,6 +159,8 @@ def tier_pill(tier: str | None) -> Raw:
 
 def estimates(rows: Sequence[Estimate], *, caption: str, download: str | None = None) -> Raw:
     """Return estimates as a table: label, estimate with interval, P, n, events, method, tier."""
+    import pandas as pd
+
     frame = pd.DataFrame(
         {
             "Estimate": [e.label or e.id for e in rows],
@@ -164,6 +187,8 @@ def estimates(rows: Sequence[Estimate], *, caption: str, download: str | None = 
 
 def gates(rows: Sequence[Gate]) -> Raw:
     """Return gates as a table."""
+    import pandas as pd
+
     frame = pd.DataFrame(
         {
             "Assumption": [g.name for g in rows],
@@ -181,29 +206,18 @@ def gates(rows: Sequence[Gate]) -> Raw:
 
 def verdicts(rows: Sequence[Verdict], claims: Mapping[str, Claim], *, brief: bool = False) -> Raw:
     """Return claims with their verdicts: what was published, what is found here, and why."""
-    frame = pd.DataFrame(
-        {
-            "Published claim": [
-                Raw(
-                    f'<span id="claim-{escape(v.claim)}">'
-                    f"{escape(claims[v.claim].statement)}</span> "
-                    f'<span class="bb-locator">{escape(claims[v.claim].source)}, '
-                    f"{escape(claims[v.claim].locator)}</span>"
-                )
-                if not brief
-                else claims[v.claim].statement
-                for v in rows
-            ],
-            "Published": [v.published for v in rows],
-            "Recomputed": [v.recomputed for v in rows],
-            "Data": [tier_pill(v.tier) for v in rows],
-            "Verdict": [verdict_pill(v.verdict) for v in rows],
-            "Why": [v.reason for v in rows],
-        }
-    )
-    if brief:
-        frame = frame.drop(columns="Why")
-    return table(frame)
+    columns = ["Published claim", "Published", "Recomputed", "Data", "Verdict", "Why"]
+    cells = []
+    for v in rows:
+        claim = claims[v.claim]
+        told = Raw(
+            f'<span id="claim-{escape(v.claim)}">{escape(claim.statement)}</span> '
+            f'<span class="bb-locator">{escape(claim.source)}, {escape(claim.locator)}</span>'
+        )
+        pills = tier_pill(v.tier), verdict_pill(v.verdict)
+        row = [claim.statement if brief else told, v.published, v.recomputed, *pills, v.reason]
+        cells.append(row[:-1] if brief else row)
+    return _table([(name, False) for name in (columns[:-1] if brief else columns)], cells)
 
 
 def flow(title: str, steps: Sequence[Sequence[Any]]) -> Raw:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ballbook import analyses, catalog, claims, freshness, ledger, paths, placing, render
+from ballbook.errors import Failure, Refusal
 from ballbook.parameters import resolve
 from ballbook.results import Verdict
 
@@ -30,19 +31,19 @@ INJECTED_COHORT = re.compile(r"^cohort = .*$", re.M)
 SLOT = '<div data-bb-slot="answer"></div>'
 
 
-class RunFailed(RuntimeError):
+class RunFailed(Failure, RuntimeError):
     """A cell of the notebook raised; the message holds its last lines."""
 
 
-class StrictBuildFailed(RuntimeError):
+class StrictBuildFailed(Failure, RuntimeError):
     """The book has a warning, a traceback or a dead link."""
 
 
-class NotEmpty(ValueError):
+class NotEmpty(Refusal, ValueError):
     """The output folder holds something that is not an earlier run."""
 
 
-class NotCombinable(ValueError):
+class NotCombinable(Refusal, ValueError):
     """Results that cannot be pooled; `problems` holds (file, what is wrong) of everything."""
 
     def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
