@@ -1,6 +1,6 @@
 # The front door. `make book` and `make test` need nothing but Python 3.11 or 3.12 and make.
 
-.PHONY: help book test serve data run record lint clean pdf
+.PHONY: help book test bench serve data run record lint clean pdf
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
@@ -28,6 +28,9 @@ book: data  ## Environment, data, all notebooks, rendered book
 test: $(READY)  ## Environment and all tests
 	@ruff check . && ruff format --check . && mypy
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+bench: $(READY)  ## How long builds take, beside Jupyter Book's own executor (20 minutes)
+	@python -m ballbook.bench --out data/recorded/bench
 
 run: $(READY)  ## One analysis: make run ANALYSIS=ikzf1-outcome COHORT=my-cohort.csv
 	@ballbook run $(ANALYSIS) $(if $(COHORT),--cohort "$(COHORT)") $(if $(OUT),--out "$(OUT)")

@@ -1,4 +1,4 @@
-"""The generated parts of the methods pages: golden tables, speed and calibration.
+"""The generated parts of the methods pages: golden tables, speed, the engine and calibration.
 
 `write_parts` is called while the book is rendered. Pages in ``book/methods`` include the parts.
 """
@@ -35,6 +35,19 @@ CALIBRATION_FIGURES = {
     ),
 }
 
+BENCH_FIGURES = {
+    "pages": (
+        "Cold builds of small books. Each notebook draws 300 patients and fits a survival curve "
+        "and a Cox model; both axes are logarithmic.",
+        "Seconds of a cold build against the number of notebooks, for Jupyter Book's executor and "
+        "for ballbook with one core and with two; the CSV file holds each run.",
+    ),
+    "patients": (
+        "A cold build of a book of one notebook that draws so many patients, one core.",
+        "Seconds of a cold build against the patients in its one notebook.",
+    ),
+}
+
 SEARCHES = {
     "exact": "all distances (scikit-learn); the map's",
     "tree": "k-d tree (scikit-learn)",
@@ -65,6 +78,7 @@ def write_parts(folder: Path, extra: Path) -> None:
     _write_record("speed", folder, beside, speed_part)
     _write_record("calibration", folder, beside, calibration_part)
     _write_record("cells", folder, beside, cells_part)
+    _write_record("bench", folder, beside, bench_part)
 
 
 def _part(file: Path, html: str) -> None:
@@ -188,6 +202,42 @@ def speed_part(record: Path) -> str:
         f"Recorded on {about['date']}; processor time, best of {about['repeats']}; {versions}."
     )
     return render.table(shown, caption=caption, download="speed.csv")
+
+
+def bench_part(record: Path) -> str:
+    """Return the recorded times of the engine: targets, growth curves, and all medians."""
+    from ballbook import bench
+
+    about = json.loads((record / "about.json").read_text(encoding="utf8"))
+    frame = pd.read_csv(record / "bench.csv")
+    found = bench.targets(frame)
+    shown = pd.DataFrame(
+        {
+            "Task": [t.task for t in found],
+            "Compared with": [t.against for t in found],
+            "Ratio": [f"{t.ratio:.3f}" for t in found],
+            "Of single repeats": [f"{t.low:.3f} to {t.high:.3f}" for t in found],
+            "Target, at most": [f"1/{1 / t.most:.0f} ({t.most:.3f})" for t in found],
+            "Met": ["yes" if t.met else "not met" for t in found],
+        }
+    )
+    missed = sum(not t.met for t in found)
+    told = f"{missed} of {len(found)} targets are not met" if missed else "All targets are met"
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    caption = (
+        f"{told}. Ratios of medians of {about['repeats']} repeats, all tasks in turn, from the "
+        f"start of a process to its end. Recorded on {about['date']}, {about['cores']} cores, "
+        f"load before a task {frame['load'].min():.1f} to {frame['load'].max():.1f}; {versions}."
+    )
+    parts = [render.table(shown, caption=caption, download="bench.csv")]
+    for number, (name, (words, alt)) in enumerate(BENCH_FIGURES.items(), 1):
+        drawing = record / f"bench-{name}.svg"
+        if drawing.is_file():
+            links = {"SVG": drawing.name, "CSV": "bench.csv"}
+            inline = figures.themed(drawing.read_text(encoding="utf8"), drawing.stem, alt)
+            parts.append(render.figure(drawing.stem, inline, words, number, links))
+    parts.append(render.table(bench.medians(frame), caption="Median seconds by the clock."))
+    return "\n".join(parts)
 
 
 def cells_part(record: Path) -> str:
