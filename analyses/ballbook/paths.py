@@ -7,10 +7,12 @@ from pathlib import Path
 
 import platformdirs
 
+from ballbook.errors import Refusal
+
 MARKER = Path("data") / "catalog.yml"
 
 
-class NotACheckout(RuntimeError):
+class NotACheckout(Refusal, RuntimeError):
     """The book's folders cannot be found."""
 
 
