@@ -151,7 +151,7 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    from ballbook import running_cell, warm, warm_kernels, warm_server
+    from ballbook import prompt_client, running_cell, warm, warm_kernels, warm_server
 
     source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
     # The kernel that runs is the one of this environment, whatever a reader's editor wrote.
@@ -189,7 +189,9 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=False,
-                config=Config({"KernelManager": {"transport": "ipc"}}),
+                config=Config(
+                    {"KernelManager": {"transport": "ipc", "client_class": prompt_client.NAME}}
+                ),
                 extra_arguments=["--IPKernelApp.log_level=50"],
                 cwd=str(work),
             )

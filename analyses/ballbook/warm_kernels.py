@@ -6,6 +6,7 @@ Papermill and nbclient know nothing of it. A kernel is asked of the server at ``
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -145,3 +146,12 @@ class WarmProvisioner(LocalProvisioner):
         self.pgid = None
         self.cwd = cwd
         return self.connection_info
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Wait for the end of a kernel that was asked to leave, which takes it some milliseconds.
+
+        The kernel manager would look again after a tenth of a second.
+        """
+        end = time.monotonic() + 1
+        while await self.poll() is None and time.monotonic() < end:
+            await asyncio.sleep(0.005)
