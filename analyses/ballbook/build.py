@@ -7,11 +7,13 @@ has to be done, and nothing is started when nothing changed.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,10 @@ from filelock import FileLock, Timeout
 from ballbook import analyses, freshness, paths, pool, warm
 
 EXAMPLE, BOOK = "worked example", "the book"
+# Pages from which on a server of kernels is started for a build.
+WORTH_A_SERVER = 3
+FOR_PAGES = ("nbformat.v4", "papermill", "ballbook.report", "ballbook.run", "ballbook.running_cell")
+FOR_BOOK = ("jupyter_book.sphinx", "myst_nb.sphinx_ext", "sphinx_book_theme", "ballbook.html_book")
 
 
 def build(
@@ -52,19 +58,63 @@ def build(
         If a page fails or the book does not build without a warning; the message lists every
         failure. Pages that went well are kept.
     """
-    home = paths.build() / "html" / "index.html"
     with alone():
-        stale = stale_pages(only)
-        jobs = [page_job(slug) for slug in stale]
+        jobs = [page_job(slug) for slug in stale_pages(only)]
         with_book = target == "all" and not only
         if with_book and example_is_stale():
-            jobs.append(pool.Job(EXAMPLE, make_example, seconds_of(EXAMPLE)))
+            jobs.append(pool.Job(EXAMPLE, make_example, seconds=seconds_of(EXAMPLE)))
         if jobs:
             freshness.forget(paths.build())
-            run_all(jobs, cores=cores, timeout=timeout, memory=memory)
-        if with_book and book_is_stale():
-            run_all([pool.Job(BOOK, make_book, source="book")], cores=1, timeout=timeout)
-    return home
+        render = with_book and book_is_stale()
+        if jobs or render:
+            # Forked jobs find done what is imported here while the server starts.
+            with engine(len(jobs), partial(preload, pages=bool(jobs), book=render)) as server:
+                given = Limits(cores, timeout, memory, server)
+                if jobs:
+                    run_all(jobs, given)
+                if render:
+                    run_all([pool.Job(BOOK, make_book, source="book")], given)
+    return paths.build() / "html" / "index.html"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What jobs may use.
+
+    Attributes
+    ----------
+    cores : int
+    timeout : float
+        Seconds for a job.
+    memory : int or None
+        Megabytes for a job; when not given, its share of most of the machine's.
+    server : Path or None
+        Socket of the server that jobs are forked from; from this process when not given.
+    """
+
+    cores: int
+    timeout: float
+    memory: int | None
+    server: Path | None
+
+
+@contextmanager
+def engine(jobs: int, meanwhile: Callable[[], None]) -> Iterator[Path | None]:
+    """Give the server to fork jobs from, where one is up; else one for the kernels of this build.
+
+    For one or two pages a server costs more than it saves. One is then left to start by itself,
+    for the next time, and leaves when that does not come.
+    """
+    # One that was named is somebody's, and has the kernels' imports only.
+    idle = None if os.environ.get(warm.VARIABLE) else warm.reach(start=False)
+    if idle is not None:
+        with warm.given(idle):
+            yield idle
+        return
+    with warm.server(meanwhile=meanwhile, wanted=jobs >= WORTH_A_SERVER):
+        yield None
+    if jobs < WORTH_A_SERVER:
+        warm.reach(wait=False)
 
 
 @contextmanager
@@ -108,7 +158,7 @@ def stale_pages(only: Sequence[str] = ()) -> dict[str, list[str]]:
 def page_job(slug: str) -> pool.Job:
     """Return the job that makes a page."""
     source = analyses.find(slug).path.relative_to(paths.root())
-    return pool.Job(slug, partial(make_page, slug), seconds_of(slug), str(source))
+    return pool.Job(slug, make_page, (slug,), seconds_of(slug), str(source))
 
 
 def seconds_of(name: str) -> float:
@@ -124,9 +174,7 @@ def seconds_of(name: str) -> float:
     return 30.0
 
 
-def run_all(
-    jobs: Sequence[pool.Job], *, cores: int, timeout: float, memory: int | None = None
-) -> None:
+def run_all(jobs: Sequence[pool.Job], limits: Limits) -> None:
     """Do jobs side by side, saying what became of each.
 
     Raises
@@ -134,17 +182,18 @@ def run_all(
     RunFailed
         With the summary of what failed.
     """
-    log = paths.build() / "log"
-    given = memory or most_memory() // max(1, min(cores, len(jobs)))
+    memory = limits.memory or most_memory() // max(1, min(limits.cores, len(jobs)))
     before = os.environ.get(pool.MEMORY)
-    os.environ[pool.MEMORY] = str(given)
+    os.environ[pool.MEMORY] = str(memory)
     try:
-        if jobs[0].name == BOOK:
-            ended = pool.run(jobs, cores=cores, log=log, timeout=timeout, told=tell)
-        else:
-            # One page alone has its imports done sooner without a server.
-            with warm.server(meanwhile=preload, wanted=len(jobs) > 1):
-                ended = pool.run(jobs, cores=cores, log=log, timeout=timeout, told=tell)
+        ended = pool.run(
+            jobs,
+            cores=limits.cores,
+            log=paths.build() / "log",
+            timeout=limits.timeout,
+            server=limits.server,
+            told=tell,
+        )
     finally:
         if before is None:
             del os.environ[pool.MEMORY]
@@ -163,14 +212,11 @@ def most_memory() -> int:
     return int(psutil.virtual_memory().total * 0.8 / 2**20)
 
 
-def preload() -> None:
-    """Import what every page needs on this side, so that forked jobs find it done."""
-    import nbformat.v4
-    import papermill
-
-    from ballbook import report, run, running_cell
-
-    del nbformat, papermill, report, run, running_cell
+def preload(*, pages: bool, book: bool) -> None:
+    """Import what every page, and the rendering, need on this side."""
+    wanted = [*(FOR_PAGES if pages else ()), *(FOR_BOOK if book else ())]
+    for name in wanted:
+        importlib.import_module(name)
 
 
 def tell(outcome: pool.Outcome) -> None:

@@ -1,14 +1,17 @@
 """Jobs side by side on one machine, each in a process of its own, with all that failed at the end.
 
-A job is forked, so that it finds the imports done; where processes cannot fork it is spawned. It
-writes to a log, has a time and a memory it must keep to, and is ended with everything it started
-when it does not, or when its driver dies. One job's failure never ends another.
+A job is forked, from this process or from a server that has the imports done (`ballbook.warm`);
+where processes cannot fork it is spawned. It writes to a log, has a time and a memory it must keep
+to, and is ended with everything it started when it does not, or when its driver dies. One job's
+failure never ends another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -16,9 +19,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ballbook.errors import Failure, Refusal
@@ -38,8 +40,8 @@ class Job:
     ----------
     name : str
     work : callable
-        Called without arguments; returns one line on what was done. A function of a module, or a
-        `functools.partial` of one.
+        A function of a module. It returns one line on what was done.
+    arguments : tuple of str
     seconds : float
         How long it took before: long ones begin first.
     source : str
@@ -47,7 +49,8 @@ class Job:
     """
 
     name: str
-    work: Callable[[], str]
+    work: Callable[..., str]
+    arguments: tuple[str, ...] = ()
     seconds: float = 0.0
     source: str = ""
 
@@ -72,14 +75,37 @@ class Outcome:
     failed: bool
 
 
+class _Spawned:
+    """A process of this one's own, with the face of `warm_kernels.Forked`."""
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        able = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("fork" if able else "spawn")
+        self._process = context.Process(target=work, args=arguments)
+        self._process.start()
+        self.pid: int = self._process.pid
+
+    def fileno(self) -> int:
+        sentinel: int = self._process.sentinel
+        return sentinel
+
+    def poll(self) -> int | None:
+        self._process.join(0)
+        code: int | None = self._process.exitcode
+        return code
+
+
 @dataclass
 class _Running:
     job: Job
     process: Any
-    answers: Connection
     log: Path
     started: float = field(default_factory=time.monotonic)
     asked: float | None = None
+
+    @property
+    def answer(self) -> Path:
+        return self.log.with_suffix(".json")
 
 
 def run(
@@ -88,6 +114,7 @@ def run(
     cores: int,
     log: Path,
     timeout: float = TIMEOUT,
+    server: Path | None = None,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Do all jobs, `cores` at a time, and return how each ended, in the order of their ends.
@@ -100,6 +127,8 @@ def run(
         Folder for what the jobs print.
     timeout : float
         Seconds after which a job is ended with everything it started.
+    server : Path, optional
+        Socket of a server to fork the jobs from; from this process when not given.
     told : callable
         Called with each outcome as it comes.
     """
@@ -110,8 +139,8 @@ def run(
     try:
         while waiting or running:
             while waiting and len(running) < cores:
-                running.append(_start(waiting.pop(0), log))
-            wait([r.answers for r in running], timeout=_patience(running, timeout))
+                running.append(_start(waiting.pop(0), log, server))
+            wait([r.process for r in running], timeout=_patience(running, timeout))
             for r in list(running):
                 outcome = _look(r, timeout)
                 if outcome is not None:
@@ -121,7 +150,6 @@ def run(
     finally:
         for r in running:
             end(r.process.pid)
-            r.process.join()
     return ended
 
 
@@ -148,15 +176,22 @@ def end(pid: int) -> None:
                 process.kill()
 
 
-def _start(job: Job, log: Path) -> _Running:
-    able = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if able else "spawn")
-    answers, theirs = context.Pipe(duplex=False)
+def _start(job: Job, log: Path, server: Path | None) -> _Running:
     file = log / f"{job.name}.log"
-    process = context.Process(target=_work, args=(job, theirs, file, os.getpid()), name=job.name)
-    process.start()
-    theirs.close()
-    return _Running(job, process, answers, file)
+    running = _Running(job, None, file)
+    for old in (file, running.answer):
+        old.unlink(missing_ok=True)
+    module, function = job.work.__module__, job.work.__qualname__
+    arguments = (module, function, list(job.arguments), str(file), str(running.answer))
+    if server is not None:
+        from ballbook.warm_kernels import Forked
+
+        call = {"call": ["ballbook.pool", "work", arguments]}
+        with contextlib.suppress(OSError):
+            running.process = Forked(str(server), call, dict(os.environ), str(Path.cwd()))
+    if running.process is None:
+        running.process = _Spawned((*arguments, os.getpid()))
+    return running
 
 
 def _patience(running: Sequence[_Running], timeout: float) -> float:
@@ -169,18 +204,13 @@ def _look(r: _Running, timeout: float) -> Outcome | None:
     """Return the outcome of a job that ended; ask one whose time is over where it stands."""
     now = time.monotonic()
     seconds = now - r.started
-    if r.answers.poll():
+    code = r.process.poll()
+    if code is not None:
         try:
-            failed, said = r.answers.recv()
-        except (EOFError, OSError):
-            r.process.join()
-            code = r.process.exitcode
+            failed, said = json.loads(r.answer.read_text(encoding="utf8"))
+        except (OSError, ValueError):
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             failed, said = True, f"the process {how}\n{_tail(r.log)}"
-        r.process.join(GRACE)
-        end(r.process.pid)
-        r.process.join()
-        r.answers.close()
         if r.asked is not None:
             failed, said = True, f"stopped after {timeout:.0f} s, {said}"
         return Outcome(r.job, said.rstrip(), seconds, failed)
@@ -189,7 +219,7 @@ def _look(r: _Running, timeout: float) -> Outcome | None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(r.process.pid, signal.SIGTERM)
     elif r.asked is not None and now - r.asked > GRACE:
-        # It does not answer any more; the pipe closes with it.
+        # It does not answer any more.
         end(r.process.pid)
     return None
 
@@ -200,42 +230,62 @@ def _tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf8", errors="replace").splitlines()[-LAST_LINES:])
 
 
-def _work(job: Job, answers: Connection, log: Path, driver: int) -> None:
-    """Do a job in this process, and send what became of it."""
+def work(
+    module: str,
+    function: str,
+    arguments: Sequence[str],
+    log: str,
+    answer: str,
+    parent: int | None = None,
+) -> int:
+    """Do a job in this process, and write what became of it as JSON: failed, what is said.
+
+    Parameters
+    ----------
+    parent : int, optional
+        The process to end with; the server looks after those it forked.
+    """
     from ballbook.warm_server import end_with_parent, limit_memory
 
-    end_with_parent(driver)
+    if parent is not None:
+        end_with_parent(parent)
     limit_memory(os.environ.get(MEMORY))
-    with log.open("w", encoding="utf8") as handle:
+    with Path(log).open("w", encoding="utf8") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *frame: _stop(answers, *frame))
+    signal.signal(signal.SIGTERM, lambda *_: _stop(Path(answer)))
     # The last lines of a crash in compiled code go to the log.
     faulthandler.enable(file=2)
+    failed, said = True, ""
     try:
-        found: tuple[bool, str] = False, job.work()
+        said = getattr(importlib.import_module(module), function)(*arguments)
+        failed = False
     except (Failure, Refusal) as error:
-        found = True, str(error)
+        said = str(error)
     except OSError as error:
         # A full disk, a file that may not be read: the system's words are the reason.
-        found = True, f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {error}"
     except Exception as error:
         import traceback
 
-        found = True, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        said = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    _tell(Path(answer), failed, said)
+    return int(failed)
+
+
+def _tell(answer: Path, failed: bool, said: str) -> None:
+    # What cannot be written for a full disk is told by the exit code.
     with contextlib.suppress(OSError):
-        answers.send(found)
+        answer.write_text(json.dumps([failed, said]), encoding="utf8")
 
 
-def _stop(answers: Connection, number: int, frame: FrameType | None) -> None:
-    """Say where the job stands, and leave."""
-    papermill_runs = "papermill" in sys.modules
-    with contextlib.suppress(OSError):
-        if papermill_runs:
-            from ballbook import running_cell
+def _stop(answer: Path) -> None:
+    """Say where the job stands, and leave with everything that was started."""
+    where = "no notebook was running"
+    if "papermill" in sys.modules:
+        from ballbook import running_cell
 
-            answers.send((True, running_cell.where()))
-        else:
-            answers.send((True, "no notebook was running"))
-    os._exit(128 + number)
+        where = running_cell.where()
+    _tell(answer, True, where)
+    end(os.getpid())

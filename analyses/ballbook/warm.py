@@ -67,7 +67,7 @@ def server(
     outer = reachable(os.environ.get(VARIABLE))
     if outer is not None or not possible() or not wanted:
         meanwhile()
-        with _given(outer or "0"):
+        with given(outer or "0"):
             yield outer
         return
     with tempfile.TemporaryDirectory(prefix=f"bb-{os.getpid()}-") as folder:
@@ -76,7 +76,7 @@ def server(
         try:
             meanwhile()
             up = process is not None and (not wait or _listens(process, path))
-            with _given(path if up else "0"):
+            with given(path if up else "0"):
                 yield path if up else None
         finally:
             if process:
@@ -86,7 +86,7 @@ def server(
 
 
 @contextmanager
-def _given(path: Path | str) -> Iterator[None]:
+def given(path: Path | str) -> Iterator[None]:
     """Tell all that is started inside of the server."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(path)
@@ -99,13 +99,21 @@ def _given(path: Path | str) -> Iterator[None]:
             os.environ[VARIABLE] = before
 
 
-def reach() -> Path | None:
-    """Return the socket of a server that can be used, started if need be; None for cold kernels."""
+def reach(*, start: bool = True, wait: bool = True) -> Path | None:
+    """Return the socket of a server that can be used; None for cold kernels.
+
+    Parameters
+    ----------
+    start : bool
+        Whether to start one that leaves when idle, where none is up.
+    wait : bool
+        Whether to wait for one that was started; without, it is for those who come later.
+    """
     if not possible():
         return None
-    given = os.environ.get(VARIABLE)
-    if given:
-        return reachable(given)
+    named = os.environ.get(VARIABLE)
+    if named:
+        return reachable(named)
     folder = Path(tempfile.gettempdir()) / f"bb-warm-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
@@ -114,12 +122,14 @@ def reach() -> Path | None:
     path = folder / state()
     if reachable(str(path)):
         return path
+    if not start:
+        return None
     # Of several that come at once, one starts the server.
     with FileLock(folder / "lock"):
         if reachable(str(path)):
             return path
         process = _start(path, owned=False)
-        return path if process and _listens(process, path) else None
+        return path if wait and process and _listens(process, path) else None
 
 
 def reachable(given: str | None) -> Path | None:

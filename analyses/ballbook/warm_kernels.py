@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,8 +32,8 @@ class Forked:
     ----------
     path : str
         The server's socket.
-    argv : list of str
-        Arguments of the kernel.
+    what : mapping
+        ``argv``: arguments of a kernel; or ``call``: module, function and arguments.
     env : dict of str
         Its environment.
     cwd : str
@@ -46,14 +47,14 @@ class Forked:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, path: str, argv: list[str], env: dict[str, str], cwd: str) -> None:
+    def __init__(self, path: str, what: Mapping[str, Any], env: dict[str, str], cwd: str) -> None:
         self.returncode: int | None = None
         self._inbox = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(30)
             self._socket.connect(path)
-            message = {"argv": argv, "env": env, "cwd": cwd}
+            message = {**what, "env": env, "cwd": cwd}
             # The real ones: under a test runner sys.stdout is something else.
             warm_server.send(self._socket, message, [1, 2])
             while b"\n" not in self._inbox:
@@ -66,6 +67,10 @@ class Forked:
             raise
         first, self._inbox = self._inbox.split(b"\n", 1)
         self.pid = int(first)
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be read when the process has ended."""
+        return self._socket.fileno()
 
     def _listen(self, seconds: float) -> None:
         """Read what the server says for at most so long."""
@@ -137,7 +142,7 @@ class WarmProvisioner(LocalProvisioner):
         env = {str(k): str(v) for k, v in (kwargs.get("env") or os.environ).items()}
         cwd = str(kwargs.get("cwd") or Path.cwd())
         try:
-            forked = Forked(str(path), argv, env, cwd)
+            forked = Forked(str(path), {"argv": argv}, env, cwd)
         except OSError:
             return await super().launch_kernel(cmd, **kwargs)
         self.process = cast("subprocess.Popen[bytes]", forked)

@@ -5,7 +5,8 @@ once and then forks: a child has everything, costs little memory until it writes
 nothing in the server or in another child.
 
 *Protocol.* A client connects to a Unix socket in a folder of its own user, and sends one message:
-four bytes of length, JSON (``argv``, ``env``, ``cwd``), and with it its standard output and error.
+four bytes of length, JSON (``argv`` of a kernel, or ``call``: module, function and arguments; with
+``env`` and ``cwd``), and with it its standard output and error.
 The answer is a line with the child's pid, and when the child ends a line with its exit code
 (negative: the signal). Further lines from the client are signal numbers for the child's process
 group. A client that goes away takes its child along.
@@ -68,18 +69,36 @@ SURROUNDINGS = THREADS | {
     "MPLBACKEND": "agg",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+# What builds need besides, in a server that outlives them.
+FOR_BUILDS: tuple[str, ...] = (
+    "papermill",
+    "jupytext",
+    "jupyter_book.cli.main",
+    "jupyter_book.sphinx",
+    "myst_nb.sphinx_ext",
+    "sphinx.builders.html",
+    "sphinx_book_theme",
+    "sphinx_external_toc",
+    "sphinxcontrib.bibtex",
+    "ballbook.build",
+    "ballbook.html_book",
+    "ballbook.prompt_client",
+    "ballbook.report",
+    "ballbook.running_cell",
+    "ballbook.warm_kernels",
+)
 IDLE = 300.0
 
 
-def preload() -> None:
-    """Import what pages need and use the slow parts once.
+def preload(*, builds: bool = False) -> None:
+    """Import what pages need, or also what builds do, and use the slow parts once.
 
     Raises
     ------
     ImportError
-        For a name in `PRELOAD` that does not exist.
+        For a name that does not exist.
     """
-    for name in PRELOAD:
+    for name in (*PRELOAD, *(FOR_BUILDS if builds else ())):
         importlib.import_module(name)
     _one_figure()
     _one_fit()
@@ -274,7 +293,7 @@ class Server:
             os.chdir(message["cwd"])
             limit_memory(os.environ.get("BALLBOOK_MEMORY_MB"))
             _reseed()
-            code = _main(message["argv"])
+            code = _call(*message["call"]) if "call" in message else _main(message["argv"])
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:
@@ -365,6 +384,12 @@ def _reseed() -> None:
     np.random.seed(None)  # noqa: NPY002
 
 
+def _call(module: str, function: str, arguments: list[str]) -> int:
+    """Call a function of the library in this process; its exit code is what it returns."""
+    found: int = getattr(importlib.import_module(module), function)(*arguments)
+    return found
+
+
 def _main(argv: list[str]) -> int:
     """Run a kernel with these arguments."""
     from ipykernel.kernelapp import IPKernelApp
@@ -380,8 +405,9 @@ def main() -> None:
     """Start a server: ``python -m ballbook.warm_server SOCKET [--idle]``."""
     # As the launcher of cold kernels does: a folder one happens to be in holds no modules.
     del sys.path[0]
-    preload()
-    Server(Path(sys.argv[1]), owned="--idle" not in sys.argv[2:], idle=IDLE).run()
+    owned = "--idle" not in sys.argv[2:]
+    preload(builds=not owned)
+    Server(Path(sys.argv[1]), owned=owned, idle=IDLE).run()
 
 
 if __name__ == "__main__":
