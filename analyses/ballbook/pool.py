@@ -171,7 +171,7 @@ def end(pid: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)
         # Its children are found before it dies, since orphans have another parent.
-        for process in [first, *first.children(recursive=True)]:
+        for process in [*first.children(recursive=True), first]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -253,6 +253,8 @@ def work(
     with Path(log).open("w", encoding="utf8") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
+    # New ones: the old may hold what another process is to write.
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _stop(Path(answer)))
     # The last lines of a crash in compiled code go to the log.
