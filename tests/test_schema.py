@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandera.errors import SchemaError
 
 from ballbook import cohort, dictionaries, needs, templates
 from ballbook.cli import main
@@ -114,6 +115,36 @@ def test_a_matrix_holds_numbers_and_each_gene_once() -> None:
     assert breaches(matrix.assign(P2=[np.nan, 1]), "expression")
     assert breaches(matrix.set_axis(pd.Index(["A", "A"], name="gene")), "expression")
     assert breaches(matrix.set_axis(["P1", "P1"], axis=1), "expression")
+
+
+@pytest.mark.parametrize("table", LONG)
+def test_what_needs_no_schema_is_what_the_schema_finds_nothing_wrong_with(table: str) -> None:
+    one = row(table)
+    frames = [one, one.iloc[:0], pd.concat([one, one], ignore_index=True), one.iloc[:, ::-1]]
+    for c in dictionary(table).columns:
+        values = [None, c.minimum, c.maximum, *c.allowed, *OUT[c.type]]
+        frames += [row(table, **{c.name: v}) for v in values] + [one.drop(columns=c.name)]
+    for frame in frames:
+        try:
+            schema(table).validate(frame)
+        except SchemaError:
+            assert not dictionaries._whole(frame, table), frame.to_dict("records")
+        else:
+            assert dictionaries._whole(frame, table), frame.to_dict("records")
+
+
+def test_a_matrix_that_needs_no_schema_fits_it() -> None:
+    genes = pd.Index(["A", "B"], name="gene")
+    good = pd.DataFrame({"P1": [1.0, 2], "P2": [3, 4]}, genes)
+    named = [good.rename_axis("symbol"), good.rename(index={"B": "A"}), good.rename(index={"B": 3})]
+    wrong = [good.set_axis(["P1", "P1"], axis=1), good.replace(1.0, math.inf), good.assign(P2="x")]
+    for frame in [good, good.iloc[:0], *named, *wrong]:
+        try:
+            schema("expression").validate(frame)
+        except (SchemaError, ValueError):
+            assert not dictionaries._whole(frame, "expression"), frame
+        else:
+            assert dictionaries._whole(frame, "expression"), frame
 
 
 cells = st.one_of(

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
+import scipy  # its parts load on first use
 from numpy.typing import NDArray
 
 from ballbook.file_limits import Unreadable

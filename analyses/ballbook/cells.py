@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
+import scipy  # its parts load on first use
 
 from ballbook import cell_chunks
 from ballbook.dictionaries import dictionary, plain
