@@ -146,12 +146,14 @@ def check(
     analysis: str, cohort: str, column_map: str | None, parameter: tuple[str, ...], as_json: bool
 ) -> None:
     """Say everything that is wrong with a cohort, or that ANALYSIS would miss in it."""
-    from ballbook import needs
     from ballbook.analyses import find
-    from ballbook.cohort import OF_MAP, InvalidCohort, read_cohort
     from ballbook.parameters import resolve
 
     values = resolve(find(analysis).parameters, assignments(parameter))
+    # Reading tables takes its time to load: what is refused already does not wait for it.
+    from ballbook import needs
+    from ballbook.cohort import OF_MAP, InvalidCohort, read_cohort
+
     try:
         found = read_cohort(cohort, column_map)
     except InvalidCohort as error:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from ballbook.clone_mixture import expected_share
 from ballbook.clone_trees import CloneTrees
@@ -190,6 +189,8 @@ class Accuracy:
 
 def rand_index(truth: ArrayLike, labels: ArrayLike) -> float:
     """Return the adjusted Rand index; sites without cluster (-1) count as one cluster."""
+    from sklearn.metrics import adjusted_rand_score
+
     return float(adjusted_rand_score(np.asarray(truth), np.asarray(labels)))
 
 

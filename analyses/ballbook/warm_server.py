@@ -38,14 +38,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# What pages import. A name that cannot be imported stops the server: a kernel that is not warm
-# would tell nobody.
+# What every page imports: a methods paragraph names the software that is loaded. A name that cannot
+# be imported stops the server: a kernel that is not warm would tell nobody.
 PRELOAD: tuple[str, ...] = (
     "IPython.core.interactiveshell",
     "ipykernel.ipkernel",
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
-    "lifelines",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
@@ -55,8 +54,6 @@ PRELOAD: tuple[str, ...] = (
     "scipy.optimize",
     "scipy.special",
     "scipy.stats",
-    "sklearn.cluster",
-    "statsmodels.api",
     "yaml",
     "ballbook.notebook",
     "ballbook.figures",
