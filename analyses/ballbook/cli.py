@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the run failed, 2 the input was refused.
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -409,11 +408,28 @@ def combine(results: tuple[Path, ...], out: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("analysis")
-@click.argument("grid", nargs=-1, required=True, metavar="NAME=VALUE,VALUE...")
+@click.argument("grid", nargs=-1, required=True, metavar="GRID.yml | NAME=VALUE,VALUE...")
 @click.option("--cohort", help="Your cohort: a table or a folder of tables.")
 @click.option("--map", "column_map", help="A column map (YAML) that renames and recodes.")
 @click.option("--min-count", type=int, help="Smallest count shown of your cohort (default 5).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for all runs.")
+@click.option("--reports", is_flag=True, help="Give each run its figures and report.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=1800.0,
+    show_default=True,
+    help="Seconds after which a run is stopped.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Runs at once (default: the cores).")
+@click.option(
+    "--points",
+    metavar="I:J",
+    help="Run these points only, counted from 0, and no "
+    "tables: for parts of a sweep that run elsewhere.",
+)
+@click.option("--collect", is_flag=True, help="Run nothing; join what is there.")
+@click.option("--most", type=click.IntRange(min=1), help="Runs a grid may have (100,000).")
 @explained
 def sweep(
     analysis: str,
@@ -422,36 +438,25 @@ def sweep(
     column_map: str | None,
     min_count: int | None,
     out: Path,
+    reports: bool,
+    timeout: float,
+    workers: int | None,
+    points: str | None,
+    collect: bool,
+    most: int | None,
 ) -> None:
-    """Run ANALYSIS over every combination of the GRID and join the estimates in one CSV."""
-    import pandas as pd
+    """Run ANALYSIS over every combination of the GRID, and join and compare what it gives.
 
-    from ballbook.analyses import find
-    from ballbook.notebook import write_csv
-    from ballbook.parameters import InvalidParameters, resolve
-    from ballbook.run import run as execute
+    A sweep that was stopped goes on by the same command: runs that are there are kept. Tables in
+    the folder can be read at any time.
+    """
+    from ballbook import sweep_progress
 
-    axes = {name: values.split(",") for name, values in assignments(grid).items()}
-    points = [dict(zip(axes, p, strict=True)) for p in itertools.product(*axes.values())]
-    fixed = {"cohort": cohort, "min_count": min_count}
-    fixed = {name: value for name, value in fixed.items() if value is not None}
-    if twice := sorted(set(fixed) & set(axes)):
-        raise InvalidParameters([f"{name} is given twice" for name in twice])
-    for point in points:
-        resolve(find(analysis).parameters, {**fixed, **point})
-    rows = []
-    with click.progressbar(points, label=analysis, file=sys.stderr) as bar:
-        for i, point in enumerate(bar):
-            folder = execute(
-                analysis,
-                parameters={**fixed, **point},
-                out=out / f"{i:03d}",
-                column_map=column_map,
-            )
-            results = json.loads((folder / "results.json").read_text(encoding="utf8"))
-            rows += [{"run": i, **point, **e} for e in results["estimates"]]
-    write_csv(pd.DataFrame(rows), out / "estimates.csv")
-    click.echo(str(out / "estimates.csv"))
+    sweep_progress.command(
+        analysis, grid, cohort=cohort, column_map=column_map, min_count=min_count, out=out,
+        reports=reports, timeout=timeout, workers=workers, points=points, collect=collect,
+        most=most,
+    )  # fmt: skip
 
 
 @main.command()

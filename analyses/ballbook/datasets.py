@@ -7,6 +7,7 @@ columns by rules written here; nothing is edited by hand. Subtypes are renamed t
 
 from __future__ import annotations
 
+import copy
 import io
 import lzma
 import re
@@ -1215,7 +1216,17 @@ def load(id: str) -> Loaded:
     ballbook.catalog.Unavailable
         Where a file is not on this machine and cannot be downloaded.
     """
+    if id in _held:
+        return copy.deepcopy(_held[id])
     return LOADERS[catalog.entry(id).loader]()
+
+
+_held: dict[str, Loaded] = {}
+
+
+def hold(id: str) -> None:
+    """Read the data set `id` once for this process and its forks: `load` then gives copies."""
+    _held[id] = LOADERS[catalog.entry(id).loader]()
 
 
 def published(name: str) -> pd.DataFrame:

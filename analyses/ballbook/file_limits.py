@@ -39,8 +39,26 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_yaml(path: Path) -> Any:
+class _Texts(_Plain):
+    """The same with every value as it is written (007, yes, 1e-4), and no key twice."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [str(k) for i, k in enumerate(keys) if k in keys[:i]]:
+            raise yaml.YAMLError(f"{twice[0]} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, *, texts: bool = False) -> Any:
     """Return the content of a small YAML file without aliases.
+
+    Parameters
+    ----------
+    path : Path
+    texts : bool
+        Give every value as the text it is written as, and refuse a key that stands twice.
 
     Raises
     ------
@@ -54,7 +72,7 @@ def read_yaml(path: Path) -> Any:
             content = f.read(MAX_YAML + 1)
         if len(content) > MAX_YAML:
             raise Unreadable(f"at most {MAX_YAML // 1000} kB")
-        return yaml.load(content.decode("utf8"), _Plain)
+        return yaml.load(content.decode("utf8"), _Texts if texts else _Plain)
     except UnicodeDecodeError:
         raise Unreadable("not UTF-8") from None
     except RecursionError:

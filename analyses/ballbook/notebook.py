@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 OUT = "BALLBOOK_OUT"
 MAP = "BALLBOOK_MAP"
+# "0": nothing is drawn to files, for runs of which only numbers are kept.
+FIGURES = "BALLBOOK_FIGURES"
 SHOWN_PACKAGES = (
     "numpy",
     "pandas",
@@ -131,6 +133,7 @@ class Page:
         self._own_cells: list[int] = []
         self._library = library_sha256()
         self._figures = 0
+        self._drawing = os.environ.get(FIGURES) != "0"
         self._started = time.perf_counter()
         self._start = datetime.now(UTC)
         for folder in ("figures", "tables"):
@@ -222,6 +225,9 @@ class Page:
 
         self._check_name(name)
         self._figures += 1
+        if not self._drawing:
+            plt.close(figure)
+            return
         drawing = figures.svg(figure, f"{self.slug}-{name}")
         links = {"SVG": f"figures/{name}.svg", "PNG": f"figures/{name}.png"}
         (self.out / links["SVG"]).write_text(drawing, encoding="utf8")

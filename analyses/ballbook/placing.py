@@ -30,11 +30,18 @@ def placed(target: Path) -> Iterator[Path]:
     """Give a hidden folder to write into, which takes the place of `target` when all went well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent, target.name)
+    with hidden(target) as work:
+        yield work
+        replace(work, target)
+
+
+@contextmanager
+def hidden(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `target`, which is removed at the end if it is still there."""
     prefix = f".{target.name}.{host()}-{os.getpid()}-"
     work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
     try:
         yield work
-        replace(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

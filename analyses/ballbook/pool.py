@@ -41,7 +41,8 @@ class Job:
     name : str
     work : callable
         A function of a module. It returns one line on what was done.
-    arguments : tuple of str
+    arguments : tuple
+        What JSON can hold, when a server forks the job.
     seconds : float
         How long it took before: long ones begin first.
     source : str
@@ -50,7 +51,7 @@ class Job:
 
     name: str
     work: Callable[..., str]
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[Any, ...] = ()
     seconds: float = 0.0
     source: str = ""
 
@@ -233,7 +234,7 @@ def _tail(log: Path) -> str:
 def work(
     module: str,
     function: str,
-    arguments: Sequence[str],
+    arguments: Sequence[Any],
     log: str,
     answer: str,
     parent: int | None = None,

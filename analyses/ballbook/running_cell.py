@@ -16,8 +16,13 @@ class Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
         """Execute a notebook; see the parent class."""
-        _current[:] = [nb_man.nb]
+        follow(nb_man.nb)
         return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+
+def follow(notebook: Any) -> None:
+    """Keep in reach the notebook that is executed from now on."""
+    _current[:] = [notebook]
 
 
 def where() -> str:

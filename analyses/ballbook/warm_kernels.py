@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,8 @@ class Forked:
         Its environment.
     cwd : str
         The folder it runs in.
+    descriptors : sequence of int
+        Its standard output, error and, if there are three, input.
 
     Raises
     ------
@@ -47,7 +49,16 @@ class Forked:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, path: str, what: Mapping[str, Any], env: dict[str, str], cwd: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        what: Mapping[str, Any],
+        env: dict[str, str],
+        cwd: str,
+        *,
+        # The real ones: under a test runner sys.stdout is something else.
+        descriptors: Sequence[int] = (1, 2),
+    ) -> None:
         self.returncode: int | None = None
         self._inbox = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -55,8 +66,7 @@ class Forked:
             self._socket.settimeout(30)
             self._socket.connect(path)
             message = {**what, "env": env, "cwd": cwd}
-            # The real ones: under a test runner sys.stdout is something else.
-            warm_server.send(self._socket, message, [1, 2])
+            warm_server.send(self._socket, message, list(descriptors))
             while b"\n" not in self._inbox:
                 data = self._socket.recv(1024)
                 if not data:

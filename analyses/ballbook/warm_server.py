@@ -6,7 +6,7 @@ nothing in the server or in another child.
 
 *Protocol.* A client connects to a Unix socket in a folder of its own user, and sends one message:
 four bytes of length, JSON (``argv`` of a kernel, or ``call``: module, function and arguments; with
-``env`` and ``cwd``), and with it its standard output and error.
+``env`` and ``cwd``), and with it its standard output and error, and, if it wants one, input.
 The answer is a line with the child's pid, and when the child ends a line with its exit code
 (negative: the signal). Further lines from the client are signal numbers for the child's process
 group. A client that goes away takes its child along.
@@ -142,7 +142,7 @@ class Child:
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Return the message of a client and the file descriptors that came with it."""
-    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 2)
+    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 3)
     (size,) = struct.unpack("!I", data[:4])
     data = data[4:]
     while len(data) < size:
@@ -281,7 +281,7 @@ class Server:
             os.close(self.wake_out)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
-            for target, d in zip((1, 2), descriptors, strict=False):
+            for target, d in zip((1, 2, 0), descriptors, strict=False):
                 os.dup2(d, target)
                 os.close(d)
             os.close(nothing)
