@@ -504,12 +504,13 @@ def render() -> None:
 @explained
 def record(analyses: tuple[str, ...]) -> None:
     """Keep the latest runs of ANALYSES, or all, with their verdicts, in data/recorded."""
-    from ballbook import ledger, recorded
+    from ballbook import ledger, recorded, resources
     from ballbook.analyses import slugs
 
     frame = ledger.ledger()
     for slug in analyses or slugs():
         click.echo(str(recorded.keep(slug)))
+    click.echo(str(resources.keep(analyses or slugs())))
     for change in ledger.keep(frame, analyses or None):
         click.echo(str(change))
     if not analyses:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ballbook import __version__, catalog, claims, disclosure, figures, paths, render
+from ballbook import __version__, catalog, claims, disclosure, figures, paths, render, resources
 from ballbook.claims import Claim
 from ballbook.parameters import Parameter
 from ballbook.results import Estimate, Gate, Tier, Verdict, as_json, clean
@@ -135,6 +135,7 @@ class Page:
         self._figures = 0
         self._drawing = os.environ.get(FIGURES) != "0"
         self._started = time.perf_counter()
+        self._watch = resources.Watch()
         self._start = datetime.now(UTC)
         for folder in ("figures", "tables"):
             (out / folder).mkdir(parents=True, exist_ok=True)
@@ -630,7 +631,9 @@ class Page:
             "provenance": record,
         }
         write_json(results, self.out / "results.json")
-        write_json(record, self.out / "provenance.json")
+        # Apart from the results, which are the same on every machine.
+        taken = {"resources": self._watch.read()}
+        write_json(record | taken, self.out / "provenance.json")
         if self.cohort is not None and self.min_count < disclosure.UNSAFE:
             told = UNPROTECTED.format(self.min_count)
             show(render.Raw(f'<aside class="bb-recorded" role="note">{told}</aside>'))
