@@ -1,6 +1,6 @@
 # The front door. `make book` and `make test` need nothing but Python 3.11 or 3.12 and make.
 
-.PHONY: help book test bench serve data run record lint clean pdf
+.PHONY: help book test test-cluster bench serve data run record lint clean pdf
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
@@ -10,7 +10,7 @@ READY := .venv/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:  ## What can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): env/lock.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed: set PYTHON=/path/to/it" >&2; exit 2; }
@@ -28,6 +28,17 @@ book: data  ## Environment, data, all notebooks, rendered book
 test: $(READY)  ## Environment and all tests
 	@ruff check . && ruff format --check . && mypy
 	@pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Snakemake's executors, only for who has a cluster.
+CLUSTER := .venv/cluster
+$(CLUSTER): env/cluster-lock.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r env/cluster-lock.txt
+	@touch $(CLUSTER)
+
+test-cluster: $(CLUSTER)  ## As root on Debian: a real SLURM on this machine runs the book and a sweep
+	@command -v slurmctld >/dev/null && command -v slurmdbd >/dev/null || env/slurm/test-cluster install
+	@python tests/cluster/prove.py --out data/recorded/cluster
+	@python tests/cluster/prove_kubernetes.py --out data/recorded/cluster
 
 bench: $(READY)  ## How long builds take, beside Jupyter Book's own executor (20 minutes)
 	@python -m ballbook.bench --out data/recorded/bench

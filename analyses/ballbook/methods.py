@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ballbook import figures, goldens, paths, render
+from ballbook import cluster_record, figures, goldens, paths, render
 from ballbook.goldens import Golden
 from ballbook.notebook import write_csv
 
@@ -79,6 +79,7 @@ def write_parts(folder: Path, extra: Path) -> None:
     _write_record("calibration", folder, beside, calibration_part)
     _write_record("cells", folder, beside, cells_part)
     _write_record("bench", folder, beside, bench_part)
+    _write_record("cluster", folder, beside, cluster_record.part)
 
 
 def _part(file: Path, html: str) -> None:
