@@ -221,7 +221,8 @@ def test_a_killed_server_takes_its_kernels_along(
 
 
 def test_an_idle_server_leaves(short: Path) -> None:
-    code = "from ballbook import warm_server as w; w.preload = lambda: None; w.IDLE = 0.5; w.main()"
+    quickly = "w.preload = lambda **_: None; w.IDLE = 0.5; w.main()"
+    code = f"from ballbook import warm_server as w; {quickly}"
     process = subprocess.Popen([sys.executable, "-c", code, str(short / "s"), "--idle"])
     assert eventually((short / "s").exists, 60)
     assert process.wait(30) == 0

@@ -133,8 +133,9 @@ def of_page(
         Where a cohort or a map cannot be read.
     """
     analysis = analyses.find(slug)
-    source = analysis.path.read_bytes()
-    modules = modules_of(source.decode(), ROOTS)
+    # As it was read to be executed: an edit during a long build makes the run stale.
+    source = analysis.text
+    modules = modules_of(source, ROOTS)
     given = {k: v for k, v in (parameters or {}).items() if k != "cohort"}
     own = [json.dumps(given, sort_keys=True, default=str)]
     for path in ((parameters or {}).get("cohort"), column_map):
@@ -146,7 +147,7 @@ def of_page(
             "data": digest(_data(slug, analysis.meta["data"])),
             "modules": digest(contents(LIBRARY / f"{m}.py" for m in modules)),
             "tables": digest(
-                _tables(slug, source.decode(), modules, analysis.meta, own_cohort=bool(own[1]))
+                _tables(slug, source, modules, analysis.meta, own_cohort=bool(own[1]))
             ),
             "lock": digest(
                 [*contents([paths.root() / "env" / "lock.txt"]), str(sys.version_info[:2])]
