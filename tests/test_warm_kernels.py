@@ -19,7 +19,7 @@ import pytest
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
 
-from ballbook import run, warm, warm_kernels, warm_server
+from ballbook import run, small_book, warm, warm_kernels, warm_server
 
 SLUG = "immunotherapy-risk"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -82,6 +82,31 @@ def test_a_misspelt_name_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(warm_server, "PRELOAD", ("numpy", "numpyy"))
     with pytest.raises(ImportError, match="numpyy"):
         warm_server.preload()
+
+
+def test_a_forked_kernel_has_no_debugger_and_notebooks_may_import_it() -> None:
+    (text,) = printed(
+        "import ipykernel.debugger\nprint(ipykernel.debugger._is_debugpy_available)\n"
+        "import debugpy\nprint(debugpy.__name__)"
+    )
+    assert text.split() == ["False", "debugpy"]
+
+
+def test_a_page_imports_nothing_heavy_once_the_driver_is_ready(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (slug,) = small_book.write(home, 1, patients=50)
+    code = (
+        "import sys\nfrom ballbook import rehearsal, run\n"
+        "rehearsal.pages()\nbefore = set(sys.modules)\n"
+        f"run.run({slug!r})\nprint(*set(sys.modules) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"BALLBOOK_HOME": str(home)},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    late = {name.split(".")[0] for name in done.stdout.split()}
+    assert late <= {"ipykernel", "pygments"}
+    assert (home / "build" / "runs" / slug / "results.json").is_file()
 
 
 def test_nothing_of_one_notebook_reaches_another() -> None:

@@ -25,7 +25,6 @@ from ballbook import analyses, freshness, paths, pool, warm
 EXAMPLE, BOOK = "worked example", "the book"
 # Pages from which on a server of kernels is started for a build.
 WORTH_A_SERVER = 3
-FOR_PAGES = ("nbformat.v4", "papermill", "ballbook.report", "ballbook.run", "ballbook.running_cell")
 FOR_BOOK = ("jupyter_book.sphinx", "myst_nb.sphinx_ext", "sphinx_book_theme", "ballbook.html_book")
 
 
@@ -213,9 +212,12 @@ def most_memory() -> int:
 
 
 def preload(*, pages: bool, book: bool) -> None:
-    """Import what every page, and the rendering, need on this side."""
-    wanted = [*(FOR_PAGES if pages else ()), *(FOR_BOOK if book else ())]
-    for name in wanted:
+    """Import what every page, and the rendering, need on this side, and use it once."""
+    if pages:
+        from ballbook import rehearsal
+
+        rehearsal.pages()
+    for name in FOR_BOOK if book else ():
         importlib.import_module(name)
 
 

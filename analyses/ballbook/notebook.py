@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -661,7 +662,7 @@ class Page:
             "data": {id: catalog.hashes(id) for id in self.meta.get("data", [])},
             "seed": self.seed,
             "python": platform.python_version(),
-            "packages": {name: version(name) for name in SHOWN_PACKAGES},
+            "packages": dict(package_versions()),
         }
 
 
@@ -670,6 +671,12 @@ def show(html: str) -> None:
     from IPython.display import HTML, display
 
     display(HTML(html))
+
+
+@cache
+def package_versions() -> Mapping[str, str]:
+    """Return the versions of the packages that a page names."""
+    return {name: version(name) for name in SHOWN_PACKAGES}
 
 
 def sha256(path: Path) -> str:

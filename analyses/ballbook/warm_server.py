@@ -68,8 +68,6 @@ SURROUNDINGS = THREADS | {
 }
 # What builds need besides, in a server that outlives them.
 FOR_BUILDS: tuple[str, ...] = (
-    "papermill",
-    "jupytext",
     "jupyter_book.cli.main",
     "jupyter_book.sphinx",
     "myst_nb.sphinx_ext",
@@ -79,10 +77,6 @@ FOR_BUILDS: tuple[str, ...] = (
     "sphinxcontrib.bibtex",
     "ballbook.build",
     "ballbook.html_book",
-    "ballbook.prompt_client",
-    "ballbook.report",
-    "ballbook.running_cell",
-    "ballbook.warm_kernels",
 )
 IDLE = 300.0
 
@@ -97,38 +91,49 @@ def preload(*, builds: bool = False) -> None:
     """
     for name in (*PRELOAD, *(FOR_BUILDS if builds else ())):
         importlib.import_module(name)
-    _one_figure()
-    _one_fit()
+    if builds:
+        from ballbook import rehearsal
+
+        rehearsal.pages()
+    _no_debugger()
+    _one_of_each()
 
 
-def _one_figure() -> None:
-    """Draw a figure, so that fonts and the code of the renderer are at hand."""
-    import io
+def _no_debugger() -> None:
+    """Let no kernel look for its debugger, whose import takes a fifth of a kernel's start."""
+    before = sys.modules.get("debugpy")
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("ipykernel.debugger")
+    finally:
+        del sys.modules["debugpy"]
+        if before is not None:
+            sys.modules["debugpy"] = before
 
+
+def _one_of_each() -> None:
+    """Fit and draw what pages fit and draw, so that code, fonts and versions are at hand."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots()
-    ax.plot([0, 1], [0, 1], label="line")
-    ax.legend()
-    for kind in ("svg", "png"):
-        figure.savefig(io.BytesIO(), format=kind)
-    plt.close("all")
-
-
-def _one_fit() -> None:
-    """Fit a survival curve and a regression, whose code is compiled and cached on first use."""
     import numpy as np
     import pandas as pd
 
+    from ballbook import figures, notebook
     from ballbook.cox import cox
     from ballbook.survival import kaplan_meier
 
     time_, event = np.arange(1.0, 13.0), np.tile([1, 0, 1], 4)
-    kaplan_meier(time_, event)
+    curve = kaplan_meier(time_, event)
     cox(time_, event, pd.DataFrame({"x": np.tile([0.0, 1.0], 6)}))
+    with figures.style():
+        figure, ax = plt.subplots()
+        figures.survival(ax, {"all": curve})
+        figures.svg(figure, "first")
+        figures.png(figure)
+        plt.close("all")
+    notebook.package_versions()
 
 
 @dataclass
