@@ -39,12 +39,13 @@ def pages() -> None:
     import jupytext
     import nbformat
     import papermill
+    import pybtex.database.input.bibtex
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
     from ballbook import prompt_client, report, run, running_cell, warm_kernels
 
-    del papermill, prompt_client, run, running_cell, warm_kernels
+    del papermill, pybtex, prompt_client, run, running_cell, warm_kernels
     notebook = jupytext.reads(TEXT, fmt={"extension": ".md"})
     nbformat.validate(notebook)
     for cell in notebook.cells:
