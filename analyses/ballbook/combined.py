@@ -403,19 +403,9 @@ class _Report:
         self.parts.append(("html", html))
 
     def _html(self) -> str:
-        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
         from ballbook import report
 
-        cells = []
-        for kind, body in self.parts:
-            if kind == "markdown":
-                cells.append(new_markdown_cell(body))
-                continue
-            cell = new_code_cell("", metadata={"tags": ["remove-input"]})
-            cell.outputs = [new_output("display_data", data={"text/html": body})]
-            cells.append(cell)
-        return report.html(self.analysis.meta, new_notebook(cells=cells))
+        return report.of_parts(self.analysis.meta, self.parts)
 
 
 METHODS = r"""## Together

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,29 @@ def outputs(cell: Any) -> str:
         elif text := output.get("text") or data.get("text/plain"):
             parts.append(f"<pre>{escape(text)}</pre>")
     return "".join(parts)
+
+
+def of_parts(meta: Mapping[str, Any], parts: Iterable[tuple[str, str]]) -> str:
+    """Return a page made without a notebook.
+
+    Parameters
+    ----------
+    meta : mapping
+        With the ``title``.
+    parts : iterable of (str, str)
+        ``markdown`` or ``html``, and the text.
+    """
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    cells = []
+    for kind, body in parts:
+        if kind == "markdown":
+            cells.append(new_markdown_cell(body))
+            continue
+        cell = new_code_cell("", metadata={"tags": ["remove-input"]})
+        cell.outputs = [new_output("display_data", data={"text/html": body})]
+        cells.append(cell)
+    return html(meta, new_notebook(cells=cells))
 
 
 def html(meta: Mapping[str, Any], notebook: NotebookNode) -> str:

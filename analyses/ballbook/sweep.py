@@ -232,6 +232,8 @@ class Sweep:
                 placing.sweep(self.out)
                 if tables is not None:
                     tables.write()
+            if tables is not None:
+                self._compare()
 
     def _note(self, run: Run, ended: Ended) -> None:
         file = self._failure(run.number)
@@ -249,6 +251,12 @@ class Sweep:
         """Join what is there; may be called while runs go on elsewhere."""
         self.look()
         Tables(self).write()
+        self._compare()
+
+    def _compare(self) -> None:
+        from ballbook import sweep_page
+
+        sweep_page.write(self)
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.out / name, text)

@@ -73,7 +73,7 @@ def command(
         # What failed is remembered, and said by who collects.
         click.echo(told(sweep))
         return
-    click.echo(f"{told(sweep)}\n{out / 'estimates.csv'}")
+    click.echo(f"{told(sweep)}\n{out / 'estimates.csv'}\n{out / 'comparison.html'}")
     if failed := failures(sweep):
         raise RunFailed(failed)
 
