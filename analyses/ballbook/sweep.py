@@ -22,7 +22,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -31,7 +31,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ballbook import analyses, batch, disclosure, freshness, placing
+from ballbook import analyses, batch, disclosure, freshness, placing, warm
 from ballbook.batch import Ended, Task, Work
 from ballbook.errors import Failure
 from ballbook.results import Estimate, Verdict
@@ -108,7 +108,7 @@ class Sweep:
             The folder holds something else than a sweep of this analysis.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        with FileLock(_locks(self.out) / "plan"):
+        with _locked(_locks(self.out) / "plan", 60):
             earlier = self._earlier()
             numbers = {p["key"]: int(p["run"]) for p in earlier}
             following = max(numbers.values(), default=-1) + 1
@@ -209,7 +209,8 @@ class Sweep:
         SweepRunning
         """
         mine = self.runs if part is None else self.runs[part[0] : part[1]]
-        with held(self.out, part):
+        # What a part starts on the node of a cluster ends with it.
+        with held(self.out, part), warm.server() if part else nullcontext():
             placing.sweep(self.out)
             self.look(mine if part else None)
             todo = [r for r in mine if self.states[r.number].status != "done"]
@@ -318,17 +319,40 @@ def held(out: Path, part: tuple[int, int] | None) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             # One that looks whether this lock is free holds it for a moment.
-            stack.enter_context(FileLock(folder / name, timeout=0.5))
+            stack.enter_context(_locked(folder / name, 0.5))
             # First its own, then those of others: of two that come at once, one sees the other.
             for other in sorted(folder.iterdir()):
                 if other.name not in {name, "plan"} and _overlap(part, other.name):
-                    with FileLock(other, timeout=0):
+                    with _locked(other, 0):
                         pass
         except Timeout as error:
             which = Path(error.lock_file).name
             what = "another sweep" if which == "all" else f"a sweep of the points {which}"
             raise SweepRunning(f"{what} writes into {out}; wait for it, or stop it") from None
         yield
+
+
+@contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock file.
+
+    Raises
+    ------
+    Timeout
+    """
+    lock = FileLock(path, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError):
+        # Some network file systems have no locks: there two sweeps are the user's to keep apart.
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _overlap(part: tuple[int, int] | None, name: str) -> bool:
