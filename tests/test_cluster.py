@@ -78,26 +78,40 @@ def test_a_job_asks_for_more_than_was_measured_and_for_more_when_tried_again(
     assert resources.cores("unknown") == 1
 
 
-@pytest.mark.slow
-def test_each_page_is_a_job_that_declares_what_it_needs(tmp_path: Path) -> None:
+def planned(tmp_path: Path, file: str, *arguments: str) -> dict[str, str]:
+    """Return the jobs that Snakemake would run, each with the resources it asks for."""
     done = subprocess.run(
         [
-            sys.executable, "-m", "snakemake", "--snakefile",
-            str(paths.analyses() / "Snakefile"), "--directory", str(tmp_path), "--dry-run",
-            "--nolock", "--cores", "1", "pages",
+            sys.executable, "-m", "snakemake", "--snakefile", str(paths.analyses() / file),
+            "--directory", str(tmp_path), "--dry-run", "--nolock", "--cores", "2", *arguments,
         ],
         env={**os.environ, "BALLBOOK_HOME": str(paths.root()), "HOME": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    jobs = dict(
-        re.findall(r"^rule (\w+):\n(?:    (?!resources).*\n)*    resources: (.*)$",
-                   done.stdout + done.stderr, re.M)
-    )  # fmt: skip
+    block = r"^rule (\w+):\n(?:    (?!resources).*\n)*    resources: (.*)$"
+    return dict(re.findall(block, done.stdout + done.stderr, re.M))
+
+
+@pytest.mark.slow
+def test_each_page_is_a_job_that_declares_what_it_needs(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "Snakefile", "pages")
     for slug in analyses.slugs():
-        asked = jobs[slug.replace("-", "_")]
-        assert f"mem_mb={resources.memory_mb(slug)}," in asked + ","
-        assert f"runtime={resources.minutes(slug)}," in asked + ","
+        asked = jobs[slug.replace("-", "_")] + ","
+        assert f"mem_mb={resources.memory_mb(slug)}," in asked
+        assert f"runtime={resources.minutes(slug)}," in asked
+
+
+@pytest.mark.slow
+def test_a_sweep_is_jobs_of_chunks_and_one_that_joins_them(tmp_path: Path) -> None:
+    slug = "mrd-consolidation"
+    grid = tmp_path / "grid.yml"
+    grid.write_text("parameters: {looks: [1, 2, 3, 4, 5, 6, 7]}\n", encoding="utf8")
+    settings = ["--config", f"analysis={slug}", f"grid={grid}", f"out={tmp_path}/out"]
+    jobs = planned(tmp_path, "sweep.smk", *settings, "chunk=3")
+    assert set(jobs) == {"runs_0_3", "runs_3_6", "runs_6_7", "join"} | set(jobs) & {"all"}
+    assert f"runtime={resources.minutes(slug, times=3)}," in jobs["runs_0_3"] + ","
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("profile", ["slurm", "kubernetes"])

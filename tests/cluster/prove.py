@@ -309,7 +309,7 @@ def faults(proof: Proof) -> None:
 
     after = begun = proof.last_id()
     driver = proof.snakemake(*again(FAST[0]))
-    proof.wait("the job runs", proof.running)
+    proof.wait("a notebook runs", lambda: working(proof))
     victim = next(iter(proof.running()))
     proof.show("scancel", victim)
     proof.finish(driver)
@@ -363,7 +363,7 @@ def faults(proof: Proof) -> None:
 
     after = proof.last_id()
     driver = proof.snakemake(*again(*FAST[:2]))
-    proof.wait("both nodes work", lambda: set(proof.running().values()) == {"node1", "node2"})
+    proof.wait("both nodes work", lambda: len(working(proof)) == 2)
     proof.show("scontrol", "update", "NodeName=node1", "State=down", "Reason=test")
     proof.wait("its job waits", lambda: "node1" not in proof.running().values())
     proof.show("squeue", "--format=%i %T %N %r")
