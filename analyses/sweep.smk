@@ -28,6 +28,8 @@ MARKS = {
     for i, j in CHUNKS
 }
 JOINED = f"build/sweeps/{freshness.digest([str(OUT), *PRINTS])[:16]}"
+# What forks the runs holds the imports, beside the run.
+HOLDER_MB = 600
 COMMAND = (
     f"{shlex.quote(sys.executable)} -m ballbook.cli sweep {shlex.quote(SLUG)} "
     f"{shlex.quote(str(GRID))} --out {shlex.quote(str(OUT))}"
@@ -53,7 +55,7 @@ for (first, last), mark in MARKS.items():
             command=f"{COMMAND} --points {first}:{last}",
         threads: resources.cores(SLUG)
         resources:
-            mem_mb=lambda w, attempt: resources.memory_mb(SLUG, attempt),
+            mem_mb=lambda w, attempt: resources.memory_mb(SLUG, attempt) + HOLDER_MB * attempt,
             runtime=lambda w, attempt, n=last - first: resources.minutes(SLUG, attempt, n),
         shell:
             "{params.command} --workers {threads}"

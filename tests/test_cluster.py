@@ -70,9 +70,13 @@ def test_a_job_asks_for_more_than_was_measured_and_for_more_when_tried_again(
     leave_run(measured, slug, seconds=40.0, peak_mb=1000.0, cores=1.6)
     resources.keep([slug])
     assert [resources.memory_mb(slug, attempt) for attempt in (1, 2, 3)] == [2200, 4400, 6600]
-    assert [resources.minutes(slug, attempt) for attempt in (1, 2, 3)] == [6, 12, 18]
-    assert resources.minutes(slug, times=50) == 202
+    # 64 seconds of processor time on two cores.
     assert resources.cores(slug) == 2
+    assert [resources.minutes(slug, attempt) for attempt in (1, 2, 3)] == [6, 12, 18]
+    assert resources.minutes(slug, times=50) == 162
+    leave_run(measured, slug, seconds=400.0, peak_mb=1000.0, cores=0.1)
+    resources.keep([slug])
+    assert resources.minutes(slug) == 6
     assert resources.memory_mb("unknown") == 3700
     assert resources.minutes("unknown") == 12
     assert resources.cores("unknown") == 1

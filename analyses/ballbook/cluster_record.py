@@ -40,9 +40,11 @@ def part(record: Path) -> str:
         pages = pd.DataFrame(
             {
                 "Page": list(measured),
-                "Seconds": [use.seconds for use in measured.values()],
+                "By the clock, seconds": [use.seconds for use in measured.values()],
                 "Peak memory, MB": [use.peak_mb for use in measured.values()],
-                "Cores busy": [use.cores for use in measured.values()],
+                "Processor time, seconds": [
+                    round(use.seconds * use.cores, 1) for use in measured.values()
+                ],
                 "Asked: minutes": [resources.minutes(slug) for slug in measured],
                 "Asked: MB": [resources.memory_mb(slug) for slug in measured],
                 "Asked: cores": [resources.cores(slug) for slug in measured],
@@ -52,7 +54,7 @@ def part(record: Path) -> str:
             "What the notebook of each page took when it was last recorded, and what its first job "
             f"asks a cluster for: {resources.MACHINERY_MB} MB for what runs it and "
             f"{resources.MORE_MEMORY} times its memory, {resources.MACHINERY_SECONDS} seconds and "
-            f"{resources.MORE_TIME} times its time; the second attempt asks for twice that."
+            f"{resources.MORE_TIME} times its processor time; a second attempt asks for twice that."
         )
         said.append(render.table(pages, caption=caption))
     for file in sorted(record.glob("*.txt")):

@@ -136,9 +136,13 @@ def memory_mb(slug: str, attempt: int = 1) -> int:
 
 
 def minutes(slug: str, attempt: int = 1, times: int = 1) -> int:
-    """Return the minutes that a job asks for to run a page `times`, more at each attempt."""
+    """Return the minutes that a job asks for to run a page `times`, more at each attempt.
+
+    They are reckoned from its processor time, since by the clock a page takes as long as others
+    let it on a machine that is shared, and a job has its cores for itself.
+    """
     use = table().get(slug)
-    measured = use.seconds if use else UNKNOWN_SECONDS
+    measured = use.seconds * use.cores / cores(slug) if use else UNKNOWN_SECONDS
     return math.ceil((MACHINERY_SECONDS + MORE_TIME * measured * times) / 60) * attempt
 
 
