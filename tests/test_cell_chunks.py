@@ -316,7 +316,11 @@ def test_the_map_does_not_depend_on_the_chunk(h5ad: Path, stand_in: StandIn) -> 
 
 
 def test_a_cluster_gives_the_same_in_the_same_order(
-    h5ad: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    h5ad: Path,
+    stand_in: StandIn,
+    held: cell_chunks.Cells,
+    cells: anndata.AnnData,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import cloudpickle
     from distributed import Client, LocalCluster
@@ -335,11 +339,11 @@ def test_a_cluster_gives_the_same_in_the_same_order(
         there = whole(mapped(file, stand_in.map, chunk=50, genes=list(file.genes)))
         pd.testing.assert_frame_equal(there, alone)
         found = tally(file, stand_in.map, group="donor", chunk=50)
+        sums = cell_chunks.counted(held, by_donor, chunk=50)
+        pd.testing.assert_frame_equal(sums, by_donor(cells))
         # The cluster belongs to somebody else, and is still there.
         with Client(other.scheduler_address) as client:
             assert client.submit(sum, [1, 2]).result() == 3
-        left = cell_chunks.lazy(file, chunk=100)
-        pd.testing.assert_frame_equal(cell_chunks.map_cells(left, stand_in.map), alone)
     here = tally(file, stand_in.map, group="donor", chunk=600, cluster=1)
     pd.testing.assert_frame_equal(found.composition(), here.composition())
 
@@ -395,62 +399,58 @@ def test_a_missing_label_is_counted() -> None:
 # ------------------------------------------------------------------------------ scanpy and Dask
 
 
-def test_cells_on_disk_are_mapped_as_those_in_memory(
-    h5ad: Path, cells: anndata.AnnData, stand_in: StandIn
+def by_donor(cells: anndata.AnnData | cell_chunks.Part) -> pd.DataFrame:
+    """Count cells and molecules by donor."""
+    found = pd.DataFrame({"cells": 1, "molecules": np.asarray(cells.X.sum(axis=1)).ravel()})
+    return found.groupby(cells.obs["donor"].astype(str).to_numpy()).sum().astype(int)
+
+
+@pytest.fixture
+def held(h5ad: Path, cells: anndata.AnnData) -> cell_chunks.Cells:
+    """The cells of the file, two of whose genes are added up to one."""
+    names = pd.Index([f"G{i}" for i in range(1, 40)])
+    place = np.maximum(np.arange(40) - 1, 0)
+    join = scipy.sparse.csr_matrix((np.ones(40, np.float32), (np.arange(40), place)))
+    obs = pd.DataFrame({"donor": pd.Categorical(cells.obs["donor"].astype(str))})
+    return cell_chunks.Cells(open_cells(h5ad), obs, names, join)
+
+
+def test_rows_of_held_cells_have_their_donors_and_genes(
+    held: cell_chunks.Cells, cells: anndata.AnnData
 ) -> None:
-    on_disk = cell_chunks.lazy(open_cells(h5ad), chunk=70)
-    assert cell_chunks.is_lazy(on_disk) and not cell_chunks.is_lazy(cells)
-    assert cell_chunks.parts(on_disk)[:2] == [(0, 70), (70, 140)]
-    wanted = stand_in.map(cells)
-    for data in (on_disk, cells):
-        pd.testing.assert_frame_equal(cell_chunks.map_cells(data, stand_in.map, chunk=99), wanted)
-    same(cell_chunks.loaded(on_disk, 65, 80), cells[65:80], columns=False)
-    keep = np.arange(600) % 7 != 0
-    some = on_disk[keep]
-    assert cell_chunks.is_lazy(some)
-    assert sum(b - a for a, b in cell_chunks.parts(some)) == keep.sum()
-    pd.testing.assert_frame_equal(cell_chunks.map_cells(some, stand_in.map), wanted[keep])
+    assert (held.n_obs, held.n_vars) == (600, 39)
+    found = held.rows(65, 80)
+    x = cells.X[65:80].toarray()
+    np.testing.assert_array_equal(found.X.toarray(), np.column_stack([x[:, 0] + x[:, 1], x[:, 2:]]))
+    assert list(found.obs_names) == list(cells.obs_names[65:80])
+    assert list(found.obs["donor"]) == list(cells.obs["donor"][65:80].astype(str))
+    assert held.rows(600).n_obs == 0 and held.rows().n_obs == 600
 
 
-def test_a_large_cohort_stays_on_disk_and_reads_the_same(
-    cells: anndata.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_sums_do_not_depend_on_chunks(held: cell_chunks.Cells, cells: anndata.AnnData) -> None:
+    wanted = by_donor(cells)
+    for chunk in (None, 1, 7, 599, 10_000):
+        found = cell_chunks.counted(held, by_donor, chunk=chunk, cluster=1)
+        pd.testing.assert_frame_equal(found, wanted)
+    # A donor of one chunk alone, and a file without a cell.
+    alone = held.obs.assign(donor=["last" if i == 599 else "first" for i in range(600)])
+    cut = dataclasses.replace(held, obs=alone)
+    assert cell_chunks.counted(cut, by_donor, chunk=100)["cells"].to_dict() == {
+        "first": 599, "last": 1
+    }  # fmt: skip
+    none = dataclasses.replace(held, file=dataclasses.replace(held.file, n=0), obs=held.obs[:0])
+    assert cell_chunks.counted(none, by_donor).empty
+
+
+def test_chunks_are_smaller_where_cells_hold_much(
+    h5ad: Path, cells: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ballbook import cells as reading
-    from ballbook.cohort import InvalidCohort, read_cohort
-
-    given = cells.copy()
-    given.var_names = [*given.var_names[:-2], "MT-CO1", "G1"]
-    given.layers["counts"] = given.X.copy()
-    given.X = given.X / 3
-    path = tmp_path / "mine.h5ad"
-    given.write_h5ad(path)
-    memory = read_cohort(path)
-    monkeypatch.setattr(reading, "MOST_IN_MEMORY", 100)
-    monkeypatch.setattr(cell_chunks, "CHUNK", 90)
-    large = read_cohort(path)
-    assert memory.cells is not None and large.cells is not None
-    assert cell_chunks.is_lazy(large.cells) and not cell_chunks.is_lazy(memory.cells)
-    assert large.notes == memory.notes and large.files == memory.files
-    assert list(large.patients["patient_id"]) == list(memory.patients["patient_id"])
-    same(cell_chunks.loaded(large.cells), memory.cells)
-    for genes in (None, list(memory.cells.var_names[:20])):
-        a, b = (
-            reading.quality(c, genes=genes, least_counts=500, least_genes=6)
-            for c in (large.cells, memory.cells)
-        )
-        assert 0 < a.keep.sum() < 600 and (a.keep == b.keep).all() and a.counts.equals(b.counts)
-    # What is wrong is said in the same words.
-    bad = given.copy()
-    bad.layers["counts"].data[[5, 9000, -3]] = -1
-    bad.write_h5ad(path)
-    told = []
-    for most in (100, 10_000):
-        monkeypatch.setattr(reading, "MOST_IN_MEMORY", most)
-        with pytest.raises(InvalidCohort) as error:
-            read_cohort(path)
-        told.append(str(error.value))
-    assert "raw count" in told[1]
-    assert told[0].count("a raw count") == told[1].count("a raw count")
+    file = open_cells(h5ad)
+    assert file.chunk == cell_chunks.CHUNK
+    monkeypatch.setattr(cell_chunks, "VALUES_AT_ONCE", 1000)
+    assert file.chunk == int(1000 / (cells.X.nnz / 600))
+    monkeypatch.setattr(cell_chunks, "VALUES_AT_ONCE", 1)
+    assert file.chunk == 1
 
 
 def test_scanpy_works_on_the_lazy_file(h5ad: Path, cells: anndata.AnnData) -> None:

@@ -5,8 +5,9 @@ reads nothing but its size and names of genes; `CellFile.rows` reads some consec
 sparse AnnData; `mapped` puts a map on one chunk after the other, in this process or on the workers
 of a Dask cluster, and gives the results back in the order of the file. A map must be a pure
 function of the cells it is given, one row a cell; then nothing depends on the size of a chunk, on
-the number of workers or on which of them was first, and `CellTally` adds up whole numbers only, so
-that its sums do not depend on it either.
+the number of workers or on which of them was first, and `CellTally` and `counted` add up whole
+numbers only, so that their sums do not depend on it either. `Cells` are those of a reader: the
+genes under the book's names, and who each cell is from.
 
 Rows can be read one by one from an h5ad with X in CSR (or dense, which is sparse again as soon as
 it is read) and from the h5 of 10x Genomics. An h5ad in CSC and a Matrix Market folder lie gene by
@@ -23,10 +24,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -106,23 +106,24 @@ class CellFile:
             Where the file is damaged.
         """
         import anndata
-        import h5py
 
-        start, stop = max(start, 0), max(min(stop, self.n), max(start, 0))
-        try:
-            with h5py.File(self.path, "r") as f:
-                x = self._matrix(f[self.matrix], start, stop)
-                frame = self._obs(f, start, stop, self.columns if obs else ())
-        except (OSError, KeyError, RuntimeError, ValueError, IndexError) as error:
-            raise Unreadable(f"{self.path.name}: cells {start} to {stop}: {error}") from None
+        x = self.counts(start, stop)
+        frame = self.about(start, stop, self.columns if obs else ())
         names: Sequence[str] = self.genes
-        if self.keep is not None:
-            x = x[:, list(self.keep)]
         if genes is not None:
             place = pd.Index(self.genes).get_indexer(pd.Index(list(genes)))
             x = x[:, place[place >= 0]]
             names = [g for g, p in zip(genes, place, strict=True) if p >= 0]
         return anndata.AnnData(x, obs=frame, var=pd.DataFrame(index=pd.Index(list(names))))
+
+    def counts(self, start: int, stop: int) -> scipy.sparse.csr_matrix:
+        """Return the counts of some cells, one column a gene; see `rows`."""
+        import h5py
+
+        start, stop = self._span(start, stop)
+        with self._reading(start, stop), h5py.File(self.path, "r") as f:
+            x = self._matrix(f[self.matrix], start, stop)
+        return x if self.keep is None else x[:, list(self.keep)]
 
     def chunks(
         self, size: int = CHUNK, genes: Sequence[str] | None = None
@@ -131,8 +132,52 @@ class CellFile:
         for start, stop in spans(self.n, size):
             yield self.rows(start, stop, genes)
 
-    def column(self, name: str) -> pd.Series:
-        """Return one column of ``obs`` of all cells.
+    def names(self, start: int = 0, stop: int | None = None) -> pd.Index:
+        """Return the names of some cells.
+
+        Raises
+        ------
+        Unreadable
+            Where the file is damaged.
+        """
+        return self.about(start, self.n if stop is None else stop).index
+
+    def about(self, start: int, stop: int, columns: Sequence[str] = ()) -> pd.DataFrame:
+        """Return names (the index) and columns of ``obs`` of some cells, without their counts.
+
+        Raises
+        ------
+        Unreadable
+            Where the file is damaged.
+        """
+        import h5py
+
+        start, stop = self._span(start, stop)
+        with self._reading(start, stop), h5py.File(self.path, "r") as f:
+            return self._obs(f, start, stop, columns)
+
+    def _span(self, start: int, stop: int) -> Span:
+        return max(start, 0), max(min(stop, self.n), max(start, 0))
+
+    @contextmanager
+    def _reading(self, start: int, stop: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError, ValueError, IndexError) as error:
+            raise Unreadable(f"{self.path.name}: cells {start} to {stop}: {error}") from None
+
+    @property
+    def chunk(self) -> int:
+        """Cells to read at a time: `CHUNK`, or fewer where each has very many counts."""
+        import h5py
+
+        with h5py.File(self.path, "r") as f:
+            table = f[self.matrix]
+            stored = int(table.size if isinstance(table, h5py.Dataset) else table["data"].size)
+        return max(min(CHUNK, VALUES_AT_ONCE * self.n // max(stored, 1)), 1)
+
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> pd.Series:
+        """Return one column of ``obs`` of some cells.
 
         Raises
         ------
@@ -143,8 +188,9 @@ class CellFile:
 
         if name not in self.columns:
             raise KeyError(name)
-        with h5py.File(self.path, "r") as f:
-            return pd.Series(_values(f["obs"][name], 0, self.n), name=name)
+        start, stop = self._span(start, self.n if stop is None else stop)
+        with self._reading(start, stop), h5py.File(self.path, "r") as f:
+            return pd.Series(_values(f["obs"][name], start, stop), name=name)
 
     def _matrix(self, stored: Any, start: int, stop: int) -> scipy.sparse.csr_matrix:
         import h5py
@@ -256,6 +302,15 @@ def _open_ten_x(path: Path, f: h5py.File) -> CellFile:
     whole = len(keep) == wide
     names = tuple(genes[i] for i in keep)
     return CellFile(path, TEN_X, groups[0], n, names, keep=None if whole else keep)
+
+
+def some_values(stored: Any) -> Any:
+    """Return the first values of a stored table, as many as are read at once."""
+    import h5py
+
+    if isinstance(stored, h5py.Dataset):
+        return stored[: max(VALUES_AT_ONCE // max(stored.shape[1], 1), 1)]
+    return stored["data"][:VALUES_AT_ONCE]
 
 
 def _shape(stored: Any, kind: str) -> tuple[int, int]:
@@ -374,7 +429,9 @@ def _turn_mtx(path: Path, work: Path) -> CellFile:
     genes_file = _first(folder, [f"{n}.tsv{z}" for n in ("features", "genes") for z in ("", ".gz")])
     cells_file = _first(folder, ("barcodes.tsv", "barcodes.tsv.gz"))
     features = pd.read_csv(genes_file, sep="\t", header=None, dtype=str, keep_default_na=False)
-    names = features[1 if features.shape[1] > 1 else 0].tolist()
+    names = features[0].tolist()
+    if features.shape[1] > 1:
+        names = features[1].where(features[1] != "", features[0]).tolist()
     keep = np.ones(len(features), dtype=bool)
     if features.shape[1] > 2:
         keep = (features[2] == "Gene Expression").to_numpy()
@@ -636,11 +693,119 @@ def mapped(
     yield from _split(task, mapper, spans(cells.n, chunk), cluster)
 
 
-Task = Callable[[Mapper, Span], pd.DataFrame]
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some cells in memory, with what a map reads of AnnData.
+
+    AnnData refers to itself, so one that is no longer used stays until the collector comes by;
+    this is gone at once.
+
+    Parameters
+    ----------
+    X : csr_matrix, cells x genes
+    obs : DataFrame
+        Indexed by the names of the cells.
+    var_names : Index of str
+    """
+
+    X: scipy.sparse.csr_matrix
+    obs: pd.DataFrame
+    var_names: pd.Index
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.obs)
+
+    @property
+    def obs_names(self) -> pd.Index:
+        """Names of the cells."""
+        return self.obs.index
+
+    def __getitem__(self, keep: NDArray[np.bool_]) -> Part:
+        """Return the cells that are kept."""
+        return Part(self.X[keep], self.obs[keep], self.var_names)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells whose counts stay in their file; of each cell only who it is from is held.
+
+    Parameters
+    ----------
+    file : CellFile
+    obs : DataFrame
+        One row a cell, in the order of the file; words as categoricals, so some bytes a cell.
+    var_names : Index of str
+        Genes, each once.
+    join : sparse matrix, columns of the file x genes, optional
+        Which columns are added up to a gene, where they are not the genes as they stand.
+    """
+
+    file: CellFile
+    obs: pd.DataFrame
+    var_names: pd.Index
+    join: Any = None
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.file.n
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.var_names)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Part:
+        """Return the cells from `start` up to `stop`; see `CellFile.rows`."""
+        stop = self.n_obs if stop is None else stop
+        x, names = self.file.counts(start, stop), self.file.names(start, stop)
+        x = x if self.join is None else scipy.sparse.csr_matrix(x @ self.join)
+        here = self.obs.iloc[start : start + len(names)].set_axis(names)
+        return Part(x, here, self.var_names)
+
+
+def counted(
+    cells: Cells,
+    count: Callable[[Part], pd.DataFrame],
+    *,
+    chunk: int | None = None,
+    cluster: str | int | None = None,
+) -> pd.DataFrame:
+    """Add up what `count` says of one chunk after the other.
+
+    Parameters
+    ----------
+    cells : Cells
+    count : callable
+        From some cells to a table of whole numbers with one row a group (such as a donor) and
+        always the same columns; pure, and picklable for a cluster.
+    chunk : int, optional
+        Cells at a time; `CellFile.chunk` when not given.
+    cluster
+        As `mapped`.
+
+    Returns
+    -------
+    DataFrame
+        One row a group, sorted: the same for chunks of any size.
+    """
+
+    def task(count: Any, span: Span) -> pd.DataFrame:
+        return cast("pd.DataFrame", count(cells.rows(*span)))
+
+    total = count(cells.rows(0, 0))
+    for part in _split(task, count, spans(cells.n_obs, chunk or cells.file.chunk), cluster):
+        total = total.add(part, fill_value=0)
+    return total.sort_index().fillna(0).astype(np.int64)
+
+
+Task = Callable[[Any, Span], pd.DataFrame]
 
 
 def _split(
-    task: Task, mapper: Mapper, todo: Sequence[Span], cluster: str | int | None
+    task: Task, mapper: Any, todo: Sequence[Span], cluster: str | int | None
 ) -> Iterator[pd.DataFrame]:
     """Yield the answers of a task in the order of its parts, wherever each was done."""
     told = _cluster(cluster)
@@ -662,7 +827,7 @@ def _split(
             yield waiting.popleft().result()
 
 
-def _done(task: Task, mapper: Mapper, span: Span) -> pd.DataFrame:
+def _done(task: Task, mapper: Any, span: Span) -> pd.DataFrame:
     return task(mapper, span)
 
 
@@ -811,12 +976,10 @@ def lazy(cells: CellFile, chunk: int = CHUNK) -> anndata.AnnData:
     """Return the file as AnnData whose X is a Dask array of sparse chunks, not yet read.
 
     scanpy's `normalize_total`, `log1p`, `highly_variable_genes` and `pca` (solver
-    ``covariance_eigh``) work on it chunk by chunk; `loaded` reads some of its rows, `map_cells`
-    maps it. ``obs`` holds the names of the cells alone.
+    ``covariance_eigh``) work on it chunk by chunk. ``obs`` holds the names of the cells alone.
     """
     import anndata
     import dask.array as da
-    import h5py
 
     places = spans(cells.n, chunk)
     wide = len(cells.genes)
@@ -828,71 +991,5 @@ def lazy(cells: CellFile, chunk: int = CHUNK) -> anndata.AnnData:
 
     sizes = tuple(stop - start for start, stop in places)
     x = da.map_blocks(read, chunks=(sizes, (wide,)), dtype=np.float32, meta=meta)
-    with h5py.File(cells.path, "r") as f:
-        if cells.kind == TEN_X:
-            names = _values(f[cells.matrix]["barcodes"], 0, cells.n)
-        else:
-            names = _values(f["obs"][_index(f["obs"])], 0, cells.n)
-    obs, var = (
-        pd.DataFrame(index=pd.Index(names.astype(str))),
-        pd.DataFrame(index=list(cells.genes)),
-    )
-    return anndata.AnnData(x, obs=obs, var=var)
-
-
-def is_lazy(cells: anndata.AnnData) -> bool:
-    """Tell whether the counts are still on disk (see `lazy`)."""
-    return hasattr(cells.X, "dask")
-
-
-def loaded(cells: anndata.AnnData, start: int = 0, stop: int | None = None) -> anndata.AnnData:
-    """Return some rows with their counts in memory; only their chunks are read."""
-    import anndata
-
-    part = cells[start:stop]
-    if not is_lazy(cells):
-        return part
-    return anndata.AnnData(_rows(cells.X, start, stop), obs=part.obs, var=part.var)
-
-
-def parts(cells: anndata.AnnData, size: int = CHUNK) -> list[Span]:
-    """Return where parts of AnnData start and stop: the chunks on disk, or `size` cells each."""
-    if not is_lazy(cells):
-        return spans(cells.n_obs, size)
-    ends = np.cumsum([0, *cells.X.chunks[0]]).tolist()
-    return [(a, b) for a, b in pairwise(ends) if b > a]
-
-
-def map_cells(
-    cells: anndata.AnnData,
-    mapper: Mapper,
-    *,
-    chunk: int = CHUNK,
-    cluster: str | int | None = None,
-) -> pd.DataFrame:
-    """Return what `mapper` says of all cells of AnnData, in memory or on disk (`lazy`).
-
-    Parameters as `mapped`; cells in memory are mapped in this process. The answer holds some tens
-    of bytes a cell.
-    """
-    import anndata
-
-    # Names and columns of all cells are not sent to each worker.
-    x, genes = cells.X, cells.var_names
-    where = parts(cells, chunk)
-
-    def task(mapper: Mapper, span: Span) -> pd.DataFrame:
-        bare = anndata.AnnData(_rows(x, *span), var=pd.DataFrame(index=genes))
-        return _checked(mapper, bare)
-
-    found = list(_split(task, mapper, where, cluster if is_lazy(cells) else 1))
-    whole = pd.concat(found) if found else mapper(cells)
-    return whole.set_axis(pd.Index(cells.obs_names))
-
-
-def _rows(x: Any, start: int, stop: int | None) -> scipy.sparse.csr_matrix:
-    part = x[start:stop]
-    if hasattr(part, "dask"):
-        # A reader takes one chunk after the other: threads would hold several.
-        part = part.compute(scheduler="synchronous")
-    return scipy.sparse.csr_matrix(part)
+    var = pd.DataFrame(index=pd.Index(list(cells.genes)))
+    return anndata.AnnData(x, obs=cells.about(0, cells.n), var=var)

@@ -11,11 +11,15 @@ symbols; Ensembl ids are brought to symbols by the file's own column of names.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +27,7 @@ import pandas as pd
 import scipy  # its parts load on first use
 
 from ballbook import cell_chunks
+from ballbook.cell_chunks import CellFile, Cells, Part
 from ballbook.dictionaries import dictionary, plain
 from ballbook.file_limits import Unreadable
 
@@ -33,9 +38,9 @@ if TYPE_CHECKING:
 
 ENDINGS = (".h5ad", ".h5", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MATRIX = ("matrix.mtx", "matrix.mtx.gz")
-# More cells than this are left on disk, and read in chunks.
-MOST_IN_MEMORY = 50_000
-MAX_VALUES = 300_000_000
+# A table of counts is copied so many words at a time, and a larger one of donors so many rows.
+WORDS_AT_ONCE = 2_000_000
+SMALL, ROWS_AT_ONCE = 5_000_000, 50_000
 MAX_BYTES = 50_000_000_000
 # Problems of one kind that are listed before their number is told.
 SHOWN = 5
@@ -63,7 +68,7 @@ class Quality:
 
 
 def quality(
-    cells: anndata.AnnData,
+    cells: anndata.AnnData | Part,
     *,
     genes: Sequence[str] | None = None,
     least_counts: int = 100,
@@ -74,7 +79,7 @@ def quality(
 
     Parameters
     ----------
-    cells : AnnData
+    cells : AnnData or Part
         Raw counts.
     genes : sequence of str, optional
         Those that counts and genes are counted of, such as a reference's.
@@ -83,22 +88,18 @@ def quality(
     most_mitochondrial : float
         Largest share of counts from mitochondrial genes, where the file has such genes.
     """
-    wanted = None if genes is None else cells.var_names.isin(list(genes))
+    x = scipy.sparse.csr_matrix(cells.X)
+    inside = x if genes is None else x[:, cells.var_names.isin(list(genes))]
+    counts = np.asarray(inside.sum(axis=1)).ravel()
+    seen = np.asarray((inside > 0).sum(axis=1)).ravel()
     mitochondrial = cells.var_names.str.upper().str.match(r"MT[-.]")
-    counts, seen, share = (np.zeros(cells.n_obs) for _ in range(3))
-    for start, stop in cell_chunks.parts(cells):
-        x = scipy.sparse.csr_matrix(cell_chunks.loaded(cells, start, stop).X)
-        inside = x if wanted is None else x[:, wanted]
-        counts[start:stop] = np.asarray(inside.sum(axis=1)).ravel()
-        seen[start:stop] = np.asarray((inside > 0).sum(axis=1)).ravel()
-        if mitochondrial.any():
-            total = np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
-            share[start:stop] = np.asarray(x[:, mitochondrial].sum(axis=1)).ravel() / total
     reasons = [
         (f"fewer than {least_counts} counts", counts < least_counts),
         (f"fewer than {least_genes} genes", seen < least_genes),
     ]
     if mitochondrial.any():
+        share = np.asarray(x[:, mitochondrial].sum(axis=1)).ravel()
+        share = share / np.maximum(np.asarray(x.sum(axis=1)).ravel(), 1)
         words = f"more than {100 * most_mitochondrial:g}% mitochondrial"
         reasons.append((words, share > most_mitochondrial))
     keep = np.ones(cells.n_obs, dtype=bool)
@@ -138,15 +139,15 @@ def is_cells(path: Path) -> bool:
     return path.stem.lower() == "cells" or bool(names & {"donor", "donor_id"})
 
 
-def read(paths: Sequence[Path], reader: _Reader) -> anndata.AnnData | None:
+def read(paths: Sequence[Path], reader: _Reader) -> Cells | None:
     """Return the cells of a reader's files, after telling `reader` what is wrong with them.
 
     Returns
     -------
-    AnnData or None
-        Raw counts, sparse, in ``X`` (of many cells a Dask array, see `ballbook.cell_chunks`);
-        ``obs`` with ``donor`` and, where given, ``label``; gene symbols with a dot for a hyphen.
-        None where anything is wrong.
+    Cells or None
+        Raw counts, left in the file, or in a copy that lies by cells and is deleted when the cells
+        are forgotten; ``obs`` with ``donor`` and, where given, ``label``; gene symbols with a dot
+        for a hyphen. None where anything is wrong.
     """
     before = len(reader.problems)
     matrices = [p for p in paths if p.is_dir() or p.suffix.lower() in {".h5ad", ".h5"}]
@@ -158,29 +159,45 @@ def read(paths: Sequence[Path], reader: _Reader) -> anndata.AnnData | None:
         if not _bounded(path, reader):
             return None
     main = matrices[0] if matrices else tables[0]
+    copies = contextlib.ExitStack()
     try:
-        found = _load(main)
-    except Exception as e:  # h5py, anndata and scipy fail on broken files in many ways
+        given = _open(main, copies)
+    except Exception as e:  # h5py, pandas and anndata fail on broken files in many ways
+        copies.close()
         mend = "write it again: an h5ad, a 10x folder or h5, or a table cells.csv"
         reader.wrong(main.name, f"readable cells ({type(e).__name__}: {e})", mend=mend)
         return None
-    if matrices and tables:
-        _beside(found, tables[0], reader)
-    _genes(found, main.name, reader)
-    _counts(found, main.name, reader)
-    _donors(found, main.name, reader)
-    if len(reader.problems) > before:
+    found = None
+    try:
+        found = _checked(given, main.name, tables[0] if matrices and tables else None, reader)
+    except Unreadable as e:
+        mend = "write the file again: it is damaged"
+        reader.wrong(main.name, f"readable cells ({e})", mend=mend)
+    if found is None or len(reader.problems) > before:
+        copies.close()
         return None
-    return _merged(found, main.name, reader)
+    weakref.finalize(found, _forget, copies, os.getpid())
+    return found
 
 
-def donors(cells: anndata.AnnData) -> list[str]:
+def _forget(copies: contextlib.ExitStack, maker: int) -> None:
+    # A forked process has the cells, but the copy on disk is not its own.
+    if os.getpid() == maker:
+        copies.close()
+
+
+def donors(cells: Cells) -> list[str]:
     """Return the donors in the order of their first cell."""
-    return list(dict.fromkeys(cells.obs["donor"].astype(str)))
+    return [str(d) for d in cells.obs["donor"].unique()]
+
+
+def strangers(cells: Cells, patients: set[str]) -> list[str]:
+    """Return donors who are no patient, in their order."""
+    return [d for d in donors(cells) if d not in patients]
 
 
 def _bounded(path: Path, reader: _Reader) -> bool:
-    """Return whether files fit in memory, noting where they do not; keep their sha256."""
+    """Return whether files are of a size that can be copied; keep their sha256."""
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     for file in files:
         if file.stat().st_size > MAX_BYTES:
@@ -190,187 +207,250 @@ def _bounded(path: Path, reader: _Reader) -> bool:
             return False
         with file.open("rb") as f:
             reader.files[file.name] = hashlib.file_digest(f, "sha256").hexdigest()
-    values = 0 if on_disk(path) is not None else _values(path)
-    if values > MAX_VALUES:
-        mend = "write X by rows (CSR): then it is read in chunks; or give fewer cells"
-        expected = f"at most {MAX_VALUES:,} values"
-        reader.wrong(path.name, expected, None, "X", f"{values:,}", mend)
-        return False
     return True
 
 
-def _values(path: Path) -> int:
-    """Return how many values an h5ad holds; 0 for another file."""
-    if path.suffix.lower() != ".h5ad":
-        return 0
+@dataclass(frozen=True)
+class _Given:
+    """An opened file: its genes as it has them, and what else it tells of genes and cells.
+
+    `said` holds the words of a table that are no numbers, by row and column.
+    """
+
+    file: CellFile
+    var: pd.DataFrame
+    columns: tuple[str, ...] = ()
+    said: dict[tuple[int, int], str] | None = None
+
+
+def _open(path: Path, copies: contextlib.ExitStack) -> _Given:
+    """Open a file so that its cells can be read by their place, by a copy where it must be."""
     import h5py
 
-    try:
-        with h5py.File(path, "r") as f:
-            return int(f["X"]["data"].size if "data" in f["X"] else f["X"].size)
-    except Exception:  # said where it is read
-        return 0
+    if not path.is_dir() and path.suffix.lower() not in {".h5ad", ".h5"}:
+        work = copies.enter_context(TemporaryDirectory(prefix="ballbook-cells-"))
+        return _table(path, Path(work))
+    if path.suffix.lower() != ".h5ad":
+        file = copies.enter_context(cell_chunks.in_rows(path))
+        return _Given(file, pd.DataFrame(index=pd.Index(list(file.genes))))
+    from anndata.io import read_elem
+
+    with h5py.File(path, "r") as f:
+        there = [m for m in ("X", "layers/counts", "raw/X") if m in f]
+        matrix = next((m for m in there if _whole(cell_chunks.some_values(f[m]))), "X")
+        var = read_elem(f["raw/var" if matrix == "raw/X" else "var"])
+    file = copies.enter_context(cell_chunks.in_rows(path, matrix))
+    return _Given(file, var.set_axis(pd.Index(list(file.genes))), file.columns)
 
 
-def on_disk(path: Path) -> cell_chunks.CellFile | None:
-    """Return a file of so many cells that they are left on disk, or None."""
-    if path.is_dir() or path.suffix.lower() not in {".h5ad", ".h5"}:
-        return None
-    try:
-        found = cell_chunks.open_cells(path)
-    except Unreadable:  # said where it is read
-        return None
-    return found if found.n > MOST_IN_MEMORY else None
-
-
-def _lazy(file: cell_chunks.CellFile) -> anndata.AnnData:
-    """Return cells whose raw counts stay on disk, wherever the file holds them."""
-    found = cell_chunks.lazy(file)
-    if file.kind == cell_chunks.H5AD:
-        from anndata.io import read_elem
-
-        others = []
-        for name in ("layers/counts", "raw/X"):
-            with contextlib.suppress(Unreadable):
-                others.append(cell_chunks.open_cells(file.path, name))
-        if others and not _whole(file.rows(0, cell_chunks.CHUNK).X):
-            right = [o for o in others if _whole(o.rows(0, cell_chunks.CHUNK).X)]
-            file = right[0] if right else file
-            found = cell_chunks.lazy(file)
-        import h5py
-
-        with h5py.File(file.path, "r") as f:
-            found.var = read_elem(f["raw/var" if file.matrix == "raw/X" else "var"])
-        words = dictionary("cells")
-        for name in file.columns:
-            if words.find(name) is not None:
-                found.obs[name] = file.column(name).to_numpy()
-    return found
-
-
-def _load(path: Path) -> anndata.AnnData:
-    import anndata
-
-    if (large := on_disk(path)) is not None:
-        return _lazy(large)
-    if path.is_dir():
-        return _matrix_folder(path)
-    suffix = path.suffix.lower()
-    if suffix == ".h5ad":
-        return _raw(anndata.read_h5ad(path))
-    if suffix == ".h5":
-        import scanpy
-
-        found = scanpy.read_10x_h5(path)
-        if "feature_types" in found.var:
-            found = found[:, found.var["feature_types"] == "Gene Expression"].copy()
-        return found
-    table = pd.read_csv(
-        path, sep="\t" if ".tsv" in path.suffixes else ",", dtype=str, keep_default_na=False
-    )
+def _table(path: Path, work: Path) -> _Given:
+    """Copy a table of counts, some rows at a time."""
     words = dictionary("cells")
-    obs, genes = {}, []
-    for name in table.columns:
-        column = words.find(str(name))
-        if column is not None or plain(str(name)) in {"cell", "barcode"}:
-            obs[column.name if column else "cell"] = table[name].to_numpy()
-        else:
-            genes.append(name)
-    frame = pd.DataFrame(obs, index=[str(i + 1) for i in range(len(table))])
-    if "cell" in frame:
-        frame = frame.set_index("cell")
-    values = table[genes].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
-    found = anndata.AnnData(scipy.sparse.csr_matrix(values), obs=frame)
-    found.var_names = list(map(str, genes))
-    found.uns["said"] = table[genes]
-    return found
+    said: dict[tuple[int, int], str] = {}
+    copy = work / "cells.h5ad"
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    wide = len(pd.read_csv(path, sep=separator, nrows=0).columns)
+    at_once = max(WORDS_AT_ONCE // max(wide, 1), 1)
+    writer: cell_chunks.CellWriter | None = None
+    start, genes = 0, list[str]()
+    with contextlib.ExitStack() as opened:
+        for part in pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, chunksize=at_once
+        ):
+            found = {str(c): words.find(str(c)) for c in part.columns}
+            own = {c: w.name if w else "cell" for c, w in found.items()
+                   if w or plain(c) in {"cell", "barcode"}}  # fmt: skip
+            genes = [c for c in part.columns if c not in own]
+            obs = part[list(own)].rename(columns=own)
+            obs = obs.loc[:, ~obs.columns.duplicated(keep="last")]
+            names = [str(start + i + 1) for i in range(len(part))]
+            obs = obs.set_index("cell") if "cell" in obs else obs.set_axis(pd.Index(names))
+            values = part[genes].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
+            for row, column in np.argwhere(_wrong(values))[: max(SHOWN - len(said), 0)]:
+                said[start + int(row), int(column)] = str(part[genes].iat[row, column])
+            if writer is None:
+                writer = opened.enter_context(cell_chunks.CellWriter(copy, genes))
+            writer.add(scipy.sparse.csr_matrix(values), obs)
+            start += len(part)
+        if writer is None:
+            raise ValueError("no row of cells")
+    file = cell_chunks.open_cells(copy)
+    return _Given(file, pd.DataFrame(index=pd.Index(genes)), file.columns, said)
 
 
-def _raw(cells: anndata.AnnData) -> anndata.AnnData:
-    """Return cells with raw counts in X where the file holds them anywhere."""
-    if _whole(cells.X):
-        return cells
-    if "counts" in cells.layers and _whole(cells.layers["counts"]):
-        cells.X = cells.layers["counts"]
-    elif cells.raw is not None and _whole(cells.raw.X):
-        full = cells.raw.to_adata()
-        full.obs = cells.obs
-        return full
-    return cells
+def _wrong(values: Any) -> Any:
+    """Return which values are no raw counts."""
+    with np.errstate(invalid="ignore"):
+        return ~np.isfinite(values) | (values < 0) | (values % 1 != 0)
 
 
-def _whole(x: Any) -> bool:
-    values = x.data if scipy.sparse.issparse(x) else np.asarray(x).ravel()
-    return bool(np.isfinite(values).all() and (values >= 0).all() and (values % 1 == 0).all())
+def _whole(values: Any) -> bool:
+    return not bool(_wrong(np.asarray(values)).any())
 
 
-def _matrix_folder(path: Path) -> anndata.AnnData:
-    import anndata
-    import scipy.io
+def _checked(given: _Given, name: str, beside: Path | None, reader: _Reader) -> Cells | None:
+    """Return the cells, after telling what is wrong with genes, counts, names and donors."""
+    file = given.file
+    words = _of_columns(file, given.columns)
+    if beside is not None and (told := _of_table(file, beside, reader)) is not None:
+        words |= told
+    names = _genes(given.var, name, reader)
+    _counts(given, names, name, reader)
+    for twice in _repeated(file)[:SHOWN]:
+        mend = "add the sample to the barcode, such as AAAC-1-D1"
+        reader.wrong(name, "each cell once", None, "cell", twice, mend)
+    if "donor" not in words:
+        mend = "add who each cell is from: obs['donor'], or cells.csv with cell and donor"
+        reader.wrong(name, "a column donor", None, "obs", mend=mend)
+        return None
+    empty = np.flatnonzero(words["donor"].codes < 0)
+    for i in empty[:SHOWN]:
+        reader.wrong(name, "a donor", int(i) + 1, "donor", "", "say who the cell is from")
+    if len(empty) > SHOWN:
+        reader.wrong(name, f"a donor of each cell; {len(empty):,} have none", None, "donor")
+    obs = pd.DataFrame({"donor": words["donor"]})
+    if "label" in words and (words["label"].codes >= 0).any():
+        obs["label"] = words["label"]
+    code, unique = pd.factorize(pd.Index(names))
+    if len(unique) == len(names):
+        return Cells(file, obs, unique)
+    ones = np.ones(len(names), np.float32)
+    join = scipy.sparse.csr_matrix((ones, (np.arange(len(names)), code)))
+    shared = len(names) - len(unique)
+    reader.notes.append(f"{name}: {shared:,} genes share a symbol; their counts are added up.")
+    return Cells(file, obs, unique, join)
 
-    def part(*names: str) -> Path:
-        for name in names:
-            for ending in ("", ".gz"):
-                if (path / f"{name}{ending}").is_file():
-                    return path / f"{name}{ending}"
-        raise FileNotFoundError(f"no {names[0]} in {path.name}")
 
-    x = scipy.sparse.csc_matrix(scipy.io.mmread(part("matrix.mtx")))
-    features = pd.read_csv(
-        part("features.tsv", "genes.tsv"), sep="\t", header=None, dtype=str, keep_default_na=False
-    )
-    barcodes = pd.read_csv(part("barcodes.tsv"), sep="\t", header=None, dtype=str)[0]
-    if x.shape != (len(features), len(barcodes)):
-        told = f"{len(features)} features x {len(barcodes)} barcodes"
-        raise ValueError(f"the matrix is {x.shape[0]} x {x.shape[1]}, the names are {told}")
-    found = anndata.AnnData(scipy.sparse.csr_matrix(x.T))
-    found.obs_names = barcodes.tolist()
-    found.var_names = features[0].tolist()
-    if features.shape[1] > 1:
-        found.var["gene_symbols"] = features[1].tolist()
-    if features.shape[1] > 2:
-        found = found[:, (features[2] == "Gene Expression").to_numpy()].copy()
-    return found
+class _Words:
+    """The words of a column, added some at a time and held as small numbers; an empty one is -1."""
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = [np.empty(0, dtype=np.int32)]
+        self.known: dict[str, int] = {}
+
+    def add(self, values: Any) -> None:
+        code, unique = pd.factorize(np.asarray(values, dtype=object))
+        words = [str(w).strip() for w in unique]
+        told = [self.known.setdefault(w, len(self.known)) if w else -1 for w in words]
+        # What is missing has the code -1, which is the last.
+        self.parts.append(np.array([*told, -1], dtype=np.int32)[code])
+
+    @property
+    def codes(self) -> Any:
+        return np.concatenate(self.parts)
+
+    def categorical(self, codes: Any) -> pd.Categorical:
+        return pd.Categorical.from_codes(codes, pd.Index(list(self.known), dtype=object))
 
 
-def _beside(cells: anndata.AnnData, path: Path, reader: _Reader) -> None:
-    """Take donor and label of each cell from a table."""
-    table = reader.table(path)
-    if table is None:
-        return
+def _of_columns(file: CellFile, columns: Sequence[str]) -> dict[str, pd.Categorical]:
+    """Return donor and label as columns of the file tell them."""
+    dictionary_words = dictionary("cells")
+    named: dict[str, str] = {}
+    for name in columns:
+        column = dictionary_words.find(name)
+        if column is not None and (column.name not in named or name == column.name):
+            named[column.name] = name
+    found = {key: _Words() for key in named}
+    for start, stop in cell_chunks.spans(file.n):
+        for key, name in named.items():
+            found[key].add(file.column(name, start, stop))
+    return {key: words.categorical(words.codes) for key, words in found.items()}
+
+
+def _of_table(file: CellFile, path: Path, reader: _Reader) -> dict[str, pd.Categorical] | None:
+    """Return donor and label of each cell as a table beside the matrix tells them."""
     words = dictionary("cells")
-    names = {}
-    for i, name in enumerate(table.header):
-        column = words.find(name)
-        key = column.name if column else plain(name)
-        names["cell" if key == "barcode" else key] = i
-    if "cell" not in names:
-        mend = "add the barcode of each cell as a column cell"
-        reader.wrong(path.name, "a column cell", 1, mend=mend)
-        return
-    rows = {row[names["cell"]]: (row, n) for row, n in zip(table.rows, table.numbers, strict=True)}
-    missing = [c for c in cells.obs_names if c not in rows]
-    for cell in missing[:SHOWN]:
+    hashes: list[Any] = []
+    told: dict[str, _Words] = {}
+    for part in _rows_of(path, reader):
+        own = {}
+        for name in part.columns:
+            column = words.find(str(name))
+            key = column.name if column else plain(str(name))
+            own["cell" if key == "barcode" else key] = name
+        if "cell" not in own:
+            mend = "add the barcode of each cell as a column cell"
+            reader.wrong(path.name, "a column cell", 1, mend=mend)
+            return None
+        hashes.append(_hashed(part[own["cell"]]))
+        for key in ("donor", "label"):
+            if key in own:
+                told.setdefault(key, _Words()).add(part[own[key]])
+    if not hashes:
+        return None
+    # Of rows that name one cell twice the last is taken.
+    named, last = np.unique(np.concatenate(hashes)[::-1], return_index=True)
+    last = sum(map(len, hashes)) - 1 - last
+    codes = {key: w.codes for key, w in told.items()}
+    found = {key: np.full(file.n, -1, dtype=np.int32) for key in told}
+    missing, shown = 0, list[str]()
+    for start, stop in cell_chunks.spans(file.n):
+        names = file.names(start, stop)
+        hashed = _hashed(names)
+        at = np.minimum(np.searchsorted(named, hashed), len(named) - 1)
+        known = named[at] == hashed
+        for key, into in found.items():
+            into[start:stop] = np.where(known, codes[key][last[at]], -1)
+        missing += int((~known).sum())
+        shown += [str(c) for c in names[~known][: SHOWN - len(shown)]]
+    for cell in shown:
         mend = "add a row for it, or leave it out of the matrix"
-        reader.wrong(path.name, "a row for each cell of the matrix", None, "cell", str(cell), mend)
-    if len(missing) > SHOWN:
-        expected = f"a row for each cell of the matrix; {len(missing):,} have none"
+        reader.wrong(path.name, "a row for each cell of the matrix", None, "cell", cell, mend)
+    if missing > SHOWN:
+        expected = f"a row for each cell of the matrix; {missing:,} have none"
         reader.wrong(path.name, expected, None, "cell")
-    for name in ("donor", "label"):
-        if name in names:
-            cells.obs[name] = [
-                rows[c][0][names[name]] if c in rows else "" for c in cells.obs_names
-            ]
+    return {key: told[key].categorical(into) for key, into in found.items()}
 
 
-def _genes(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
-    """Bring genes to symbols as the book writes them."""
-    own = {plain(str(c)): c for c in cells.var.columns}
+def _rows_of(path: Path, reader: _Reader) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a table of cells as words; a large one some at a time."""
+    if path.stat().st_size <= SMALL and path.suffix.lower() != ".gz":
+        table = reader.table(path)
+        if table is not None:
+            yield pd.DataFrame(table.rows, columns=pd.Index(table.header), dtype=object)
+        return
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as f:
+        first = f.readline().decode("utf-8-sig", "replace")
+    try:
+        yield from pd.read_csv(
+            path, sep=max(",;\t", key=first.count), dtype=str, keep_default_na=False,
+            encoding="utf-8-sig", chunksize=ROWS_AT_ONCE,
+        )  # fmt: skip
+    except (ValueError, EOFError, OSError) as e:  # pandas' own errors are ValueErrors
+        reader.wrong(path.name, f"well-formed CSV in UTF-8 ({e})", mend="export the table again")
+
+
+def _hashed(names: Any) -> Any:
+    """Return 64 bits of each name: two of a million names share them once in 40 million files."""
+    return pd.util.hash_array(np.asarray(names, dtype=object), categorize=False)
+
+
+def _repeated(file: CellFile) -> list[str]:
+    """Return names that more than one cell has."""
+    hashes = np.concatenate(
+        [np.empty(0, np.uint64), *(_hashed(file.names(*s)) for s in cell_chunks.spans(file.n))]
+    )
+    hashes.sort()
+    twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(twice):
+        return []
+    counted: dict[str, int] = {}
+    for span in cell_chunks.spans(file.n):
+        names = file.names(*span)
+        for name in names[np.isin(_hashed(names), twice)]:
+            counted[name] = counted.get(name, 0) + 1
+    return [name for name, n in counted.items() if n > 1]
+
+
+def _genes(var: pd.DataFrame, file: str, reader: _Reader) -> list[str]:
+    """Return genes as symbols, written as the book writes them."""
+    own = {plain(str(c)): c for c in var.columns}
     column = next((own[n] for n in NAMES if n in own), None)
-    names = pd.Series(cells.var_names.astype(str), dtype=object)
+    names = pd.Series(var.index.astype(str), dtype=object)
     ids = names.str.match(r"ENS[A-Z]*G\d{11}")
     if ids.mean() > 0.5 and column is not None:
-        told = cells.var[column].astype(str).to_numpy()
+        told = var[column].astype(str).to_numpy()
         names = pd.Series(np.where((told != "") & (told != "nan"), told, names), dtype=object)
         reader.notes.append(f"{file}: gene symbols are those of its column {column}.")
     elif ids.mean() > 0.5:
@@ -379,104 +459,40 @@ def _genes(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
         expected = "gene symbols beside Ensembl ids"
         reader.wrong(file, expected, None, "genes", str(names[first]), mend)
     names = names.str.strip().str.replace("-", ".", regex=False)
-    cells.var_names = [FORMER.get(n, n) for n in names]
-    dated = cells.var_names.str.fullmatch(r"\d{1,2}\.(Mar|Sep|Dec)|(Mar|Sep|Dec)\.\d{1,2}")
-    for i in np.flatnonzero(dated)[:SHOWN]:
+    found = [FORMER.get(n, n) for n in names]
+    for name in [n for n in found if _DATE.fullmatch(n)][:SHOWN]:
         expected = "a gene, not a date (a spreadsheet changed SEPT2, MARCH1 or DEC1)"
         mend = "take the matrix from where it was before the spreadsheet"
-        reader.wrong(file, expected, None, "genes", str(cells.var_names[i]), mend)
+        reader.wrong(file, expected, None, "genes", name, mend)
+    return found
 
 
-def _counts(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
+def _counts(given: _Given, genes: list[str], name: str, reader: _Reader) -> None:
     """Say where the matrix holds anything but raw counts."""
-    said = cells.uns.pop("said", None)
-    if not cell_chunks.is_lazy(cells):
-        cells.X = scipy.sparse.csr_matrix(cells.X)
     mend = "give raw counts: in X, in the layer counts or in raw"
+    file, table = given.file, given.said is not None
     stored = wrong = 0
-    for start, stop in cell_chunks.parts(cells):
-        x = scipy.sparse.csr_matrix(cell_chunks.loaded(cells, start, stop).X)
-        with np.errstate(invalid="ignore"):
-            bad = ~np.isfinite(x.data) | (x.data < 0) | (x.data % 1 != 0)
-        places = np.flatnonzero(bad)
+    for start, stop in cell_chunks.spans(file.n, file.chunk):
+        x = file.counts(start, stop)
+        places = np.flatnonzero(_wrong(x.data))
         for place in places[: max(SHOWN - wrong, 0)]:
-            inside = int(np.searchsorted(x.indptr, place, side="right")) - 1
-            row, column = start + inside, int(x.indices[place])
-            value = str(said.iat[row, column]) if said is not None else f"{x.data[place]:g}"
+            row = start + int(np.searchsorted(x.indptr, place, side="right")) - 1
+            column = int(x.indices[place])
+            value = (given.said or {}).get((row, column), f"{x.data[place]:g}")
             reader.wrong(
-                file, "a raw count, a whole number of 0 or more",
-                row + (2 if said is not None else 1), str(cells.var_names[column]), value, mend,
+                name, "a raw count, a whole number of 0 or more", row + (2 if table else 1),
+                genes[column], value, mend,
             )  # fmt: skip
         wrong, stored = wrong + len(places), stored + len(x.data)
     if wrong > SHOWN:
         share = 100 * wrong / max(stored, 1)
         expected = f"raw counts; {wrong:,} values are none ({share:.0f}% of those not 0)"
-        reader.wrong(file, expected, None, "X", None, mend)
-    if not cells.n_obs or not cells.n_vars:
-        reader.wrong(file, "at least one cell and one gene", mend="look at how it was written")
-    counted = pd.Index(cells.obs_names)
-    for name in counted[counted.duplicated()].unique()[:SHOWN]:
-        mend = "add the sample to the barcode, such as AAAC-1-D1"
-        reader.wrong(file, "each cell once", None, "cell", str(name), mend)
+        reader.wrong(name, expected, None, "X", None, mend)
+    if not file.n or not genes:
+        reader.wrong(name, "at least one cell and one gene", mend="look at how it was written")
 
 
-def _donors(cells: anndata.AnnData, file: str, reader: _Reader) -> None:
-    words = dictionary("cells")
-    named: dict[str, Any] = {}
-    for name in cells.obs.columns:
-        column = words.find(str(name))
-        if column is not None and (column.name not in named or str(name) == column.name):
-            named[column.name] = cells.obs[name]
-    if "donor" not in named:
-        mend = "add who each cell is from: obs['donor'], or cells.csv with cell and donor"
-        reader.wrong(file, "a column donor", None, "obs", mend=mend)
-        return
-    text = {k: v.astype(object).where(v.notna(), "").astype(str).str.strip()
-            for k, v in named.items()}  # fmt: skip
-    empty = np.flatnonzero((text["donor"] == "").to_numpy())
-    for i in empty[:SHOWN]:
-        reader.wrong(file, "a donor", int(i) + 1, "donor", "", "say who the cell is from")
-    if len(empty) > SHOWN:
-        reader.wrong(file, f"a donor of each cell; {len(empty):,} have none", None, "donor")
-    frame = pd.DataFrame({"donor": pd.Categorical(text["donor"])}, index=cells.obs_names)
-    if "label" in text and (text["label"] != "").any():
-        frame["label"] = text["label"].where(text["label"] != "", None)
-    cells.obs = frame
-
-
-def _merged(cells: anndata.AnnData, file: str, reader: _Reader) -> anndata.AnnData:
-    """Return cells with the counts of genes of one name added up, and nothing else of the file."""
-    import anndata
-
-    names = pd.Index(cells.var_names)
-    lazy = cell_chunks.is_lazy(cells)
-    x = cells.X if lazy else scipy.sparse.csr_matrix(cells.X).astype(np.float32)
-    if names.has_duplicates:
-        code, unique = pd.factorize(names)
-        ones = np.ones(len(names), np.float32)
-        join = scipy.sparse.csr_matrix((ones, (np.arange(len(names)), code)))
-        x = _joined(x, join) if lazy else scipy.sparse.csr_matrix(x @ join)
-        twice = len(names) - len(unique)
-        reader.notes.append(f"{file}: {twice:,} genes share a symbol; their counts are added up.")
-        names = pd.Index(unique)
-    return anndata.AnnData(x, obs=cells.obs, var=pd.DataFrame(index=names))
-
-
-def _joined(x: Any, join: Any) -> Any:
-    """Return a Dask array times a sparse matrix, still on disk."""
-
-    def product(block: Any) -> Any:
-        return scipy.sparse.csr_matrix(block @ join)
-
-    chunks = (x.chunks[0], (join.shape[1],))
-    return x.map_blocks(product, chunks=chunks, dtype=np.float32, meta=x._meta[:, :0])
-
-
-def strangers(cells: anndata.AnnData, patients: set[str]) -> list[str]:
-    """Return donors who are no patient, in their order."""
-    return [d for d in donors(cells) if d not in patients]
-
-
+_DATE = re.compile(r"\d{1,2}\.(Mar|Sep|Dec)|(Mar|Sep|Dec)\.\d{1,2}")
 _NOT_READ = re.compile(r"(barcodes|features|genes|matrix)\.(tsv|mtx)(\.gz)?")
 
 

@@ -37,8 +37,7 @@ from ballbook.errors import Refusal
 from ballbook.results import Tier
 
 if TYPE_CHECKING:
-    import anndata
-
+    from ballbook.cell_chunks import Cells
     from ballbook.genome_files import Genome
     from ballbook.mutation_catalogue import Catalogue
     from ballbook.variants import Serial
@@ -103,9 +102,9 @@ class Cohort:
     catalogue : Catalogue, optional
         Substitutions by kind and neighbours: a table of the 96 channels, or of the variants where a
         genome lies beside them (`ballbook.mutation_catalogue`).
-    cells : AnnData, optional
-        Raw counts of single cells with their ``donor``, as `ballbook.cells` reads them; donors
-        stand for patients where no table patients is given.
+    cells : Cells, optional
+        Single cells with their ``donor``, as `ballbook.cells` reads them, the counts left in the
+        file; donors stand for patients where no table patients is given.
     """
 
     id: str
@@ -123,7 +122,7 @@ class Cohort:
     serial: Serial | None = None
     genome: Genome | None = None
     catalogue: Catalogue | None = None
-    cells: anndata.AnnData | None = None
+    cells: Cells | None = None
 
     @property
     def n(self) -> int:
@@ -308,7 +307,7 @@ class _Reader:
         self.serial: Serial | None = None
         self.genome: Genome | None = None
         self.catalogue: Catalogue | None = None
-        self.cells: anndata.AnnData | None = None
+        self.cells: Cells | None = None
 
     def part(self, name: str) -> str:
         """Return what the map takes a sheet or file for, else its own name; keep that it is there.

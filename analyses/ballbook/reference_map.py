@@ -32,11 +32,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from ballbook import cell_chunks, cell_states
+from ballbook import cell_states
 from ballbook.inputs import Floats
 
 if TYPE_CHECKING:
     import anndata
+
+    from ballbook.cell_chunks import Part
 
 Method = Literal["exact", "approximate"]
 # Standard deviations from the mean beyond which one gene would decide alone.
@@ -89,7 +91,7 @@ class Reference:
         """Leave search indices out of a pickle; they are made again where they are needed."""
         return {**self.__dict__, "_index": {}}
 
-    def project(self, cells: anndata.AnnData) -> Any:
+    def project(self, cells: anndata.AnnData | Part) -> Any:
         """Return the coordinates of cells, as float32, cells x components.
 
         Raises
@@ -105,12 +107,12 @@ class Reference:
         scaled = _scaled(_logged(x, total, self.depth), self.mean, self.spread)
         return np.asarray(scaled @ self.loadings - shift, dtype=np.float32)
 
-    def map(self, cells: anndata.AnnData, *, method: Method = "exact") -> pd.DataFrame:
+    def map(self, cells: anndata.AnnData | Part, *, method: Method = "exact") -> pd.DataFrame:
         """Return the place of each cell.
 
         Parameters
         ----------
-        cells : AnnData, cells x genes
+        cells : AnnData or Part, cells x genes
             Raw counts; genes beyond those of the reference are not looked at.
         method : {"exact", "approximate"}
             How neighbours are found: all distances, or a graph search (pynndescent), which is
@@ -318,14 +320,14 @@ def shared_genes(reference: Sequence[str], given: Sequence[str]) -> list[str]:
     return [str(g) for g in reference if str(g) in have]
 
 
-def _matrix(cells: anndata.AnnData, genes: Sequence[str]) -> Any:
+def _matrix(cells: anndata.AnnData | Part, genes: Sequence[str]) -> Any:
     """Return the counts of `genes` as a sparse matrix of cells x genes."""
     place = pd.Index(cells.var_names).get_indexer(pd.Index(genes))
     if (place < 0).any():
         missing = [g for g, p in zip(genes, place, strict=True) if p < 0]
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         raise ValueError(f"{len(missing)} genes of the reference are missing: {shown}")
-    x = cells.X.compute(scheduler="synchronous") if cell_chunks.is_lazy(cells) else cells.X
+    x = cells.X
     x = x if scipy.sparse.issparse(x) else scipy.sparse.csr_matrix(np.asarray(x))
     x = scipy.sparse.csr_matrix(x)
     return x if np.array_equal(place, np.arange(x.shape[1])) else x[:, place]
