@@ -278,7 +278,8 @@ def test_a_long_table_of_donors_is_read_as_a_short_one(
         assert found.patients["patient_id"].tolist() == ["x", "y"]
     (folder / "cells.csv.gz").unlink()
     table(folder / "cells.csv", [*rows[:-1], ["new", "x", "y", "more"]])
-    assert any("well-formed CSV" in s for s in problems(folder))
+    said = problems(folder)
+    assert any("well-formed CSV" in s for s in said), said
     table(folder / "cells.csv", rows[:-3])
     said = problems(folder)
     assert sum("a row for each cell of the matrix" in s for s in said) == 3

@@ -11,6 +11,7 @@ symbols; Ensembl ids are brought to symbols by the file's own column of names.
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import hashlib
 import os
@@ -18,6 +19,7 @@ import re
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -410,14 +412,18 @@ def _rows_of(path: Path, reader: _Reader) -> Iterator[pd.DataFrame]:
         if table is not None:
             yield pd.DataFrame(table.rows, columns=pd.Index(table.header), dtype=object)
         return
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as f:
-        first = f.readline().decode("utf-8-sig", "replace")
+    zipped = path.suffix.lower() == ".gz"
     try:
-        yield from pd.read_csv(
-            path, sep=max(",;\t", key=first.count), dtype=str, keep_default_na=False,
-            encoding="utf-8-sig", chunksize=ROWS_AT_ONCE,
-        )  # fmt: skip
-    except (ValueError, EOFError, OSError) as e:  # pandas' own errors are ValueErrors
+        with (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig", newline="") as f:
+            first = f.readline()
+            delimiter = max(",;\t", key=first.count)
+            header = next(csv.reader([first], delimiter=delimiter), [])
+            lines = csv.reader(f, delimiter=delimiter)
+            while rows := list(islice((row for row in lines if row), ROWS_AT_ONCE)):
+                if any(len(row) != len(header) for row in rows):
+                    raise ValueError(f"{len(header)} columns in every row")
+                yield pd.DataFrame(rows, columns=pd.Index(header), dtype=object)
+    except (csv.Error, ValueError, EOFError, OSError) as e:
         reader.wrong(path.name, f"well-formed CSV in UTF-8 ({e})", mend="export the table again")
 
 
