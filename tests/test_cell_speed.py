@@ -51,6 +51,32 @@ def test_memory_is_that_of_this_program_and_grows() -> None:
     assert 120 < after - before < 140
 
 
+def test_a_run_of_a_page_has_two_peaks(tmp_path: Path, monkeypatch: Any) -> None:
+    # A program that starts another, as the one that runs a page starts its notebook.
+    child = "import time; x = bytearray(2**27); time.sleep(1)"
+    program = (
+        "import pathlib, subprocess, sys, json; "
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True); "
+        "out = pathlib.Path(sys.argv[1]); out.mkdir(); "
+        "found = {'estimates': [{'id': 'own-off-map', 'n': 7}]}; "
+        "(out / 'results.json').write_text(json.dumps(found))"
+    )
+    begin = subprocess.Popen
+
+    def stand_in(command: list[str], **given: Any) -> Any:
+        assert command[1:5] == ["-m", "ballbook.cli", "run", cell_speed.PAGE]
+        assert given["env"]["BALLBOOK_WARM"] == "0" and command[-2:] == ["--cohort", "mine.h5ad"]
+        return begin([sys.executable, "-c", program, command[6]], **given)
+
+    monkeypatch.setattr(subprocess, "Popen", stand_in)
+    found = cell_speed.page(tmp_path / "out", Path("mine.h5ad"))
+    assert found["kernel_mb"] > found["runner_mb"] + 100 and found["placed"] == 7
+    assert 0 < found["cpu"] < found["seconds"]
+    program = "raise SystemExit('no such page')"
+    with pytest.raises(RuntimeError, match="no such page"):
+        cell_speed.page(tmp_path / "again", Path("mine.h5ad"))
+
+
 def test_searches_are_held_against_the_exact_one(given: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(cell_speed, "ASKED", 400)
     exact = cell_speed.search(given[2], 0, "exact")
@@ -78,6 +104,13 @@ def record(folder: Path) -> None:
         }
     )  # fmt: skip
     search.to_csv(folder / "searches.csv", index=False)
+    runs = pd.DataFrame(
+        {
+            "cells": [0, 10_000, 1_000_000], "seconds": [50.0, 60.0, 200.0], "cpu": [60.0] * 3,
+            "kernel_mb": [850.0, 880.0, 871.0], "runner_mb": 270.0, "placed": [0, 9990, 999_001],
+        }
+    )  # fmt: skip
+    runs.to_csv(folder / "pages.csv", index=False)
     about = {"date": "2026-11-21", "cores": 2, "versions": {"numpy": "2"}}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf8")
 
@@ -89,7 +122,8 @@ def test_the_page_shows_what_was_recorded(tmp_path: Path) -> None:
     # 20 s more at the start, 20 microseconds less a cell.
     assert "after 1,000,000 cells in a process" in html
     assert "TypeError: no" in html and "96.0%" in html and "nan" not in html.lower()
-    assert len(re.findall("<tr", html)) == 2 + 3 + 3
+    assert "1,000,000 cells took 0.99 times the memory of 10,000" in html and "no cohort" in html
+    assert len(re.findall("<tr", html)) == 3 + 3 + 3 + 3
 
 
 def test_the_page_includes_the_part() -> None:

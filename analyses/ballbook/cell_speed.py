@@ -5,17 +5,21 @@
 chunks, each time in a process of its own, alone and with two workers; the run stops when two runs
 of the same cells disagree. It then asks the searches for neighbours that are at hand what each
 takes before its first answer, for each cell after that, how many neighbours it misses, and for how
-many cells its answer depends on the cells asked with them. The book shows what was recorded.
+many cells its answer depends on the cells asked with them. Last it runs the whole page on the map
+with no cohort and with cohorts of those sizes. ``--only pages`` measures a part. The book shows
+what was recorded.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import pickle
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -40,6 +44,10 @@ SETTINGS = ((1, 5_000), (2, 5_000))
 CHUNKS = (1_000, 20_000)
 ONE_SIZE = 100_000
 MB = 2**20
+# One thread of arithmetic a process, or workers would fight over the cores.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+PARTS = ("cells", "searches", "pages")
+PAGE = "bcell-development-map"
 SEARCHES = ("exact", "tree", "approximate", "ingest")
 AT_SCALE = ("exact", "approximate")
 # Cells of the reference: those of the marrow (all), and as many as the largest published atlas of
@@ -49,19 +57,17 @@ ASKED = 10_000
 SPLIT = 137
 
 
-def peak_mb() -> float:
-    """Return the most memory that this process held so far, in MiB.
+def peak_mb(process: int | str = "self") -> float:
+    """Return the most memory that a process, such as this one, held so far, in MiB.
 
-    On Linux that of this program alone: the figure of `resource` begins with what the process had
-    that started it.
+    On Linux that of its program alone: the figure of `resource`, which is taken elsewhere and tells
+    of this process only, begins with what the process had that started it.
     """
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{process}/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    import resource
-
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / (MB if sys.platform == "darwin" else 1024)
 
@@ -244,12 +250,66 @@ def searches(work: Path, sizes: tuple[int, ...] = REFERENCES) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def page(out: Path, cohort: Path | None = None) -> dict[str, Any]:
+    """Run the page on the map in a process of its own and return its seconds and memory.
+
+    The notebook runs in a kernel, a process of the process that runs it; each has its own peak. One
+    thread of arithmetic, as everywhere here.
+
+    Raises
+    ------
+    RuntimeError
+        When the page fails.
+    """
+    import psutil
+
+    command = [sys.executable, "-m", "ballbook.cli", "run", PAGE, "--out", str(out)]
+    command += ["--cohort", str(cohort)] if cohort else []
+    # A kernel forked from a server that others use as well would not be found below.
+    env = {**os.environ, **dict.fromkeys(THREADS, "1"), "BALLBOOK_WARM": "0"}
+    began, children = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    peaks: dict[int, float] = {}
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.Popen(command, env=env, stdout=said, stderr=subprocess.STDOUT)
+        while done.poll() is None:
+            with contextlib.suppress(psutil.Error, OSError):
+                for process in psutil.Process(done.pid).children(recursive=True):
+                    peaks[process.pid] = max(peak_mb(process.pid), peaks.get(process.pid, 0.0))
+                peaks[done.pid] = max(peak_mb(done.pid), peaks.get(done.pid, 0.0))
+            time.sleep(0.1)
+        said.seek(0)
+        if done.returncode:
+            raise RuntimeError(f"{PAGE}: {said.read()[-2000:].decode()}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    runner = peaks.pop(done.pid)
+    results = json.loads((out / "results.json").read_text(encoding="utf8"))
+    own = {e["id"]: e for e in results["estimates"]}.get("own-off-map")
+    return {
+        "seconds": time.perf_counter() - began,
+        "cpu": used.ru_utime + used.ru_stime - children.ru_utime - children.ru_stime,
+        "kernel_mb": max(peaks.values()), "runner_mb": runner,
+        "placed": own["n"] if own else 0,
+    }  # fmt: skip
+
+
+def pages(work: Path, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
+    """Return one row a run of the page: without a cohort, and with one of each size."""
+    from ballbook import datasets
+
+    model = simulated_cells.fit(datasets.load("triana-marrow").data)
+    rows = [{"cells": 0, **page(work / "none")}]
+    for n in sizes:
+        file = work / "cohort.h5ad"
+        simulated_cells.write(model, file, n)
+        rows.append({"cells": n, **page(work / str(n), file)})
+        print(rows[-1], file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
 def _in_process(*given: object) -> dict[str, Any]:
-    # One thread of arithmetic a process, or workers would fight over the cores.
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     done = subprocess.run(
         [sys.executable, "-m", "ballbook.cell_speed", *map(str, given)],
-        env={**os.environ, **dict.fromkeys(names, "1")},
+        env={**os.environ, **dict.fromkeys(THREADS, "1")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -265,6 +325,7 @@ def main() -> None:
     what.add_argument("--out", type=Path, help="folder of the record")
     what.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     what.add_argument("--search", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=PARTS, help="measure and record one part")
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest number of cells")
     given = parser.parse_args()
     if given.one:
@@ -275,12 +336,17 @@ def main() -> None:
         reference, size, method = given.search
         print(json.dumps(search(Path(reference), int(size), method)))
         return
-    with tempfile.TemporaryDirectory(prefix="ballbook-cells-") as work:
-        frame = measure(Path(work), tuple(n for n in SIZES if n <= given.most))
-        found = searches(Path(work))
+    sizes = tuple(n for n in SIZES if n <= given.most)
+    measures = {
+        "cells": lambda work: measure(work, sizes), "searches": searches,
+        "pages": lambda work: pages(work, sizes),
+    }  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(given.out / "cells.csv", index=False, float_format="%.5g")
-    found.to_csv(given.out / "searches.csv", index=False, float_format="%.5g")
+    for part in [given.only] if given.only else PARTS:
+        with tempfile.TemporaryDirectory(prefix="ballbook-cells-") as work:
+            frame = measures[part](Path(work))
+        frame.to_csv(given.out / f"{part}.csv", index=False, float_format="%.5g")
+        print(frame.to_string(index=False))
     names = ("anndata", "dask", "h5py", "numpy", "pynndescent", "scanpy", "scikit-learn", "scipy")
     about = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -288,7 +354,6 @@ def main() -> None:
         "versions": {"Python": platform.python_version(), **{n: version(n) for n in names}},
     }
     (given.out / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf8")
-    print(frame.to_string(index=False), found.to_string(index=False), sep="\n")
 
 
 if __name__ == "__main__":

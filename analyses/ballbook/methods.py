@@ -242,7 +242,7 @@ def bench_part(record: Path) -> str:
 
 
 def cells_part(record: Path) -> str:
-    """Return the recorded scale of the map of cells: two tables."""
+    """Return the recorded scale of the map of cells, the page on it, and searches: tables."""
     about = json.loads((record / "about.json").read_text(encoding="utf8"))
     frame = pd.read_csv(record / "cells.csv")
     shown = pd.DataFrame(
@@ -274,6 +274,24 @@ def cells_part(record: Path) -> str:
         f"{about['date']}, {about['cores']} cores; {versions}."
     )
     parts = [render.table(shown, caption=caption, download="cells.csv")]
+    runs = pd.read_csv(record / "pages.csv").sort_values("cells")
+    shown = pd.DataFrame(
+        {
+            "Cells of the cohort": [f"{n:,}" if n else "no cohort" for n in runs["cells"]],
+            "Cells placed": runs["placed"],
+            "Seconds": runs["seconds"].round().astype(int),
+            "Processor seconds": runs["cpu"].round().astype(int),
+            "Peak memory of the notebook, MiB": runs["kernel_mb"].round().astype(int),
+            "Of the program that runs it, MiB": runs["runner_mb"].round().astype(int),
+        }
+    )
+    peaks = runs.loc[runs["cells"] > 0, "kernel_mb"]
+    few, many = (int(n) for n in runs.loc[runs["cells"] > 0, "cells"].iloc[[0, -1]])
+    caption = (
+        f"The whole page, which checks, reads and places simulated cohorts. {many:,} cells took "
+        f"{peaks.iloc[-1] / peaks.iloc[0]:.2f} times the memory of {few:,}."
+    )
+    parts.append(render.table(shown, caption=caption, download="pages.csv"))
     search = pd.read_csv(record / "searches.csv")
     known = search[search["failed"].isna()]
 
