@@ -10,6 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from cell_stand_in import small_reference
 from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -178,6 +179,25 @@ def test_calibration_compares_confidence_with_what_is_right() -> None:
     assert map_checks.calibration_error(table) == pytest.approx(0)
     found["confidence"] = [0.8] * 10 + [1.0] * 10
     assert map_checks.calibration_error(map_checks.calibration(found)) == pytest.approx(0.1)
+
+
+def test_several_pseudotimes_are_taken_from_one_map() -> None:
+    made = small_reference(n=300)
+    made.obs["state"] = made.obs["state"].astype(object)
+
+    def first(points: Any, words: Any) -> Any:
+        return points[:, 0].astype(float)
+
+    settings = {"components": 4, "neighbours": 5}
+    both = map_checks.held_out_donors(
+        made, pseudotime={"pseudotime": first, "other": lambda x, w: 2 - first(x, w)}, **settings
+    )
+    one = map_checks.held_out_donors(made, pseudotime=first, **settings)
+    none = map_checks.held_out_donors(made, **settings)
+    assert one["pseudotime"].notna().all() and none["pseudotime"].isna().all()
+    np.testing.assert_allclose(both["other"], 2 - one["pseudotime"])
+    pd.testing.assert_frame_equal(both.drop(columns="other"), one)
+    pd.testing.assert_frame_equal(one.drop(columns="pseudotime"), none.drop(columns="pseudotime"))
 
 
 def test_integration_takes_away_what_donors_differ_in() -> None:

@@ -16,6 +16,7 @@ donor's cells, though not their labels; neither knows that donors differ in what
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +47,7 @@ def held_out_donors(
         Raw counts; cells without a label are left out.
     build : Any
         Passed on to `reference_map.build`; ``pseudotime`` may be a function of the coordinates and
-        labels of the reference that returns it.
+        labels of the reference that returns it, or several by name, each of which gets a column.
 
     Returns
     -------
@@ -55,15 +56,18 @@ def held_out_donors(
     """
     told = cells[cells.obs[label].notna()]
     donors = told.obs[donor].astype(str).to_numpy()
-    order = build.pop("pseudotime", None)
+    given = build.pop("pseudotime", {})
+    orders = given if isinstance(given, Mapping) else {"pseudotime": given}
     parts = []
     for name in np.unique(donors):
         of = donors == name
         reference = reference_map.build(told[~of], label, donor, **build)
-        if order is not None:
-            words = np.array(reference.states, dtype=object)[reference.code]
+        near, distance = reference.nearest(reference.project(told[of]))
+        found = reference.place(near, distance).set_index(pd.Index(told.obs_names[of]))
+        words = np.array(reference.states, dtype=object)[reference.code]
+        for column, order in orders.items():
             reference.pseudotime = order(reference.points, words)
-        found = reference.map(told[of])
+            found[column] = reference.place(near, distance)["pseudotime"].to_numpy()
         found["truth"] = told.obs.loc[of, label].astype(str).to_numpy()
         found["donor"] = name
         parts.append(found)

@@ -279,7 +279,6 @@ def cells_part(record: Path) -> str:
         {
             "Cells of the cohort": [f"{n:,}" if n else "no cohort" for n in runs["cells"]],
             "Cells placed": runs["placed"],
-            "Seconds": runs["seconds"].round().astype(int),
             "Processor seconds": runs["cpu"].round().astype(int),
             "Peak memory of the notebook, MiB": runs["kernel_mb"].round().astype(int),
             "Of the program that runs it, MiB": runs["runner_mb"].round().astype(int),
