@@ -286,6 +286,28 @@ def test_a_long_table_of_donors_is_read_as_a_short_one(
     assert sum(s.endswith("|a donor") for s in said) == 3
 
 
+def test_rows_cut_short_and_a_table_without_donors(tmp_path: Path) -> None:
+    folder = plain(tmp_path / "mine").parent
+    rows = (folder / "cells.csv").read_text(encoding="utf8").splitlines()
+    width = len(rows[0].split(","))
+    turned = [",".join([*r.split(",")[1:], r.split(",")[0]]) for r in rows]
+    turned[3] = ",".join(turned[3].split(",")[: width - 1])
+    (folder / "cells.csv").write_text("\n".join(turned), encoding="utf8")
+    assert "cells.csv, row 3, column donor||a donor" in problems(folder)
+    (folder / "cells.csv").write_text("A,B\n1,2\n", encoding="utf8")
+    assert problems(folder) == ["cells.csv, column obs|None|a column donor"]
+
+
+def test_an_h5ad_with_counts_in_a_layer_alone(tmp_path: Path) -> None:
+    path = h5ad(tmp_path)
+    data = anndata.read_h5ad(path)
+    bare = anndata.AnnData(obs=data.obs, var=data.var, layers={"counts": data.X})
+    bare.write_h5ad(path)
+    found = read_cohort(path).cells
+    assert found is not None
+    np.testing.assert_array_equal(found.rows().X.toarray(), COUNTS)
+
+
 def test_a_barcode_of_two_cells_is_told(tmp_path: Path) -> None:
     folder = matrix(tmp_path / "mine")
     twice = [*BARCODES[:-1], BARCODES[1]]

@@ -6,6 +6,9 @@ columns are genes. Raw counts are needed: where ``X`` of an h5ad is something el
 ``counts`` or ``raw`` is taken. Each cell has a ``donor`` and may have a ``label``, as columns of
 ``obs`` or of a table ``cells.csv`` beside a 10x matrix, which names each ``cell``. Genes are
 symbols; Ensembl ids are brought to symbols by the file's own column of names.
+
+Counts stay in the file and are read some cells at a time (`ballbook.cell_chunks`), to be checked
+and whenever they are used. What lies by genes, or as text, is copied by cells to a temporary file.
 """
 
 from __future__ import annotations
@@ -238,7 +241,9 @@ def _open(path: Path, copies: contextlib.ExitStack) -> _Given:
     from anndata.io import read_elem
 
     with h5py.File(path, "r") as f:
-        there = [m for m in ("X", "layers/counts", "raw/X") if m in f]
+        # X may be there and hold nothing.
+        names = ("X", "layers/counts", "raw/X")
+        there = [m for m in names if m in f and getattr(f[m], "ndim", 2) == 2]
         matrix = next((m for m in there if _whole(cell_chunks.some_values(f[m]))), "X")
         var = read_elem(f["raw/var" if matrix == "raw/X" else "var"])
     file = copies.enter_context(cell_chunks.in_rows(path, matrix))
@@ -263,7 +268,8 @@ def _table(path: Path, work: Path) -> _Given:
             own = {c: w.name if w else "cell" for c, w in found.items()
                    if w or plain(c) in {"cell", "barcode"}}  # fmt: skip
             genes = [c for c in part.columns if c not in own]
-            obs = part[list(own)].rename(columns=own)
+            # A row that is cut short has no words at its end.
+            obs = part[list(own)].rename(columns=own).fillna("")
             obs = obs.loc[:, ~obs.columns.duplicated(keep="last")]
             names = [str(start + i + 1) for i in range(len(part))]
             obs = obs.set_index("cell") if "cell" in obs else obs.set_axis(pd.Index(names))
