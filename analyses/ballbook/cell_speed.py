@@ -57,13 +57,13 @@ ASKED = 10_000
 SPLIT = 137
 
 
-def peak_mb(process: int | str = "self") -> float:
-    """Return the most memory that a process, such as this one, held so far, in MiB.
+def peak_mb() -> float:
+    """Return the most memory that this process held so far, in MiB.
 
-    On Linux that of its program alone: the figure of `resource`, which is taken elsewhere and tells
-    of this process only, begins with what the process had that started it.
+    On Linux that of this program alone: the figure of `resource` begins with what the process had
+    that started it.
     """
-    status = Path(f"/proc/{process}/status")
+    status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
@@ -253,8 +253,8 @@ def searches(work: Path, sizes: tuple[int, ...] = REFERENCES) -> pd.DataFrame:
 def page(out: Path, cohort: Path | None = None) -> dict[str, Any]:
     """Run the page on the map in a process of its own and return its seconds and memory.
 
-    The notebook runs in a kernel, a process of the process that runs it; each has its own peak. One
-    thread of arithmetic, as everywhere here.
+    The memory is that of the largest process, which is the notebook's kernel. One thread of
+    arithmetic, as everywhere here.
 
     Raises
     ------
@@ -272,24 +272,33 @@ def page(out: Path, cohort: Path | None = None) -> dict[str, Any]:
     with tempfile.TemporaryFile() as said:
         done = subprocess.Popen(command, env=env, stdout=said, stderr=subprocess.STDOUT)
         while done.poll() is None:
-            with contextlib.suppress(psutil.Error, OSError):
-                for process in psutil.Process(done.pid).children(recursive=True):
-                    peaks[process.pid] = max(peak_mb(process.pid), peaks.get(process.pid, 0.0))
-                peaks[done.pid] = max(peak_mb(done.pid), peaks.get(done.pid, 0.0))
+            with contextlib.suppress(psutil.Error):
+                first = psutil.Process(done.pid)
+                for process in (first, *first.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error, OSError, LookupError):
+                        # The last that is told: before it begins, a program has its parent's peak.
+                        peaks[process.pid] = _told_peak(process)
             time.sleep(0.1)
         said.seek(0)
         if done.returncode:
             raise RuntimeError(f"{PAGE}: {said.read()[-2000:].decode()}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    runner = peaks.pop(done.pid)
     results = json.loads((out / "results.json").read_text(encoding="utf8"))
     own = {e["id"]: e for e in results["estimates"]}.get("own-off-map")
     return {
         "seconds": time.perf_counter() - began,
         "cpu": used.ru_utime + used.ru_stime - children.ru_utime - children.ru_stime,
-        "kernel_mb": max(peaks.values()), "runner_mb": runner,
-        "placed": own["n"] if own else 0,
+        "peak_mb": max(peaks.values()), "placed": own["n"] if own else 0,
     }  # fmt: skip
+
+
+def _told_peak(process: Any) -> float:
+    """Return the peak of another process in MiB; LookupError or OSError where it has ended."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.parent.parent.is_dir():
+        return float(process.memory_info().rss) / MB
+    told = dict(line.split(":", 1) for line in status.read_text("utf8").splitlines())
+    return int(told["VmHWM"].split()[0]) / 1024
 
 
 def pages(work: Path, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
