@@ -361,7 +361,8 @@ def swept(folder: Path) -> dict[int, dict[str, Any]]:
     """Return the values of a sweep's estimates, by seed and id."""
     import pandas as pd
 
-    frame = pd.read_csv(folder / "estimates.csv")
+    # To the last digit, which the quicker way of reading loses.
+    frame = pd.read_csv(folder / "estimates.csv", float_precision="round_trip")
     found: dict[int, dict[str, Any]] = {}
     for seed, id, value in zip(frame["seed"], frame["id"], frame["value"], strict=True):
         found.setdefault(int(seed), {})[str(id)] = float(value)
