@@ -81,28 +81,36 @@ class Plan:
     Attributes
     ----------
     pages : tuple of int
-        Sizes of the books that are built cold by ours, with one core and with two.
+        Sizes of the books that ours builds cold with two cores.
+    alone : tuple of int
+        Sizes that it builds with one core.
     theirs : tuple of int
-        Sizes that Jupyter Book's executor builds too.
+        Sizes that Jupyter Book's executor builds.
     judged : tuple of int
-        Sizes at which a notebook is touched; Jupyter Book's executor and papermill build the first.
+        Sizes at which a notebook is touched; the first is built in all ways.
     patients : tuple of int
         Patients in the one notebook of a book.
     sets : int
         Parameter sets of the sweep.
+    share : int
+        How many of them papermill runs in each repeat, others each time.
     repeats : int
-        How often each is done. papermill's part of the sweep is split among the repeats.
+        How often each is done.
     """
 
     pages: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 32, 64)
-    theirs: tuple[int, ...] = (1, 2, 4, 8, 12, 16)
+    alone: tuple[int, ...] = (1, 4, 12, 64)
+    theirs: tuple[int, ...] = (1, 4, 12, 16)
     judged: tuple[int, ...] = (12, 64)
     patients: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
     sets: int = 100
+    share: int = 12
     repeats: int = 3
 
 
-QUICK = Plan(pages=(1,), theirs=(1,), judged=(1,), patients=(), sets=2, repeats=1)
+QUICK = Plan(
+    pages=(1,), alone=(), theirs=(), judged=(1,), patients=(), sets=2, share=1, repeats=1
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +401,7 @@ def measure(plan: Plan, folder: Path) -> pd.DataFrame:
 
     bench, first = Bench(folder), plan.judged[0]
     tasks: list[Callable[[int], Any]] = []
-    for n in sorted({*plan.pages, *plan.judged}):
+    for n in sorted({*plan.pages, *plan.alone, *plan.theirs, *plan.judged}):
         # The staged source of a size comes from our build of it, which therefore is the first.
         if n in plan.judged:
             tasks.append(partial(bench.ours_again, n))
@@ -403,13 +411,15 @@ def measure(plan: Plan, folder: Path) -> pd.DataFrame:
             tasks.append(partial(bench.theirs_cold, n))
         if n == first:
             tasks.append(partial(bench.papermill_cold, n))
-        tasks.append(partial(bench.ours_cold, n, 1))
+        if n in plan.alone or n == first:
+            tasks.append(partial(bench.ours_cold, n, 1))
     tasks += [partial(bench.ours_cold, 1, 1, patients=m) for m in plan.patients]
     seeds = list(range(1, plan.sets + 1))
-    shares = [seeds[r :: plan.repeats] for r in range(plan.repeats)]
+    shares = [seeds[r :: plan.repeats][: plan.share] for r in range(plan.repeats)]
     tasks.append(partial(bench.sweep, plan.sets, shares))
-    # What is read for the first time is slow for reasons that are nobody's: not measured.
-    Bench(folder / "before").ours_cold(1, 2, 0)
+    if plan.repeats > 1:
+        # What is read for the first time is slow for reasons that are nobody's: not measured.
+        Bench(folder / "before").ours_cold(1, 2, 0)
     for repeat in range(plan.repeats):
         for task in tasks:
             task(repeat)

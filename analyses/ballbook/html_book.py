@@ -23,7 +23,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 
@@ -431,7 +431,10 @@ def everywhere(source: Path) -> dict[str, str]:
 def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     """Call ``jupyter-book build`` in this process; return what it said, and its exit code."""
     from jupyter_book.cli.main import main
+    from pybtex import plugin
 
+    # It would look through all installed packages again for every reference.
+    plugin.entry_points = cache(plugin.entry_points)
     arguments = ["build", str(source), "--path-output", str(work)]
     said = io.StringIO()
     before = Path.cwd()
