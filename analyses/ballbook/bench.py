@@ -86,8 +86,10 @@ class Plan:
         Sizes that it builds with one core.
     theirs : tuple of int
         Sizes that Jupyter Book's executor builds.
+    sequence : tuple of int
+        Sizes that papermill runs in sequence.
     judged : tuple of int
-        Sizes at which a notebook is touched; the first is built in all ways.
+        Sizes at which a notebook is touched. The first is the one that engines are compared at.
     patients : tuple of int
         Patients in the one notebook of a book.
     sets : int
@@ -101,6 +103,7 @@ class Plan:
     pages: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 32, 64)
     alone: tuple[int, ...] = (1, 4, 12, 64)
     theirs: tuple[int, ...] = (1, 4, 12, 16)
+    sequence: tuple[int, ...] = (12,)
     judged: tuple[int, ...] = (12, 64)
     patients: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
     sets: int = 100
@@ -109,7 +112,8 @@ class Plan:
 
 
 QUICK = Plan(
-    pages=(1,), alone=(), theirs=(), judged=(1,), patients=(), sets=2, share=1, repeats=1
+    pages=(1,), alone=(), theirs=(1,), sequence=(), judged=(1,), patients=(), sets=2, share=1,
+    repeats=1,
 )  # fmt: skip
 
 
@@ -399,19 +403,19 @@ def measure(plan: Plan, folder: Path) -> pd.DataFrame:
     """Measure everything and return one row a process, columns as `COLUMNS`."""
     import pandas as pd
 
-    bench, first = Bench(folder), plan.judged[0]
+    bench = Bench(folder)
     tasks: list[Callable[[int], Any]] = []
-    for n in sorted({*plan.pages, *plan.alone, *plan.theirs, *plan.judged}):
+    for n in sorted({*plan.pages, *plan.alone, *plan.theirs, *plan.sequence, *plan.judged}):
         # The staged source of a size comes from our build of it, which therefore is the first.
         if n in plan.judged:
             tasks.append(partial(bench.ours_again, n))
         else:
             tasks.append(partial(bench.ours_cold, n, 2))
-        if n in plan.theirs or n == first:
+        if n in plan.theirs:
             tasks.append(partial(bench.theirs_cold, n))
-        if n == first:
+        if n in plan.sequence:
             tasks.append(partial(bench.papermill_cold, n))
-        if n in plan.alone or n == first:
+        if n in plan.alone:
             tasks.append(partial(bench.ours_cold, n, 1))
     tasks += [partial(bench.ours_cold, 1, 1, patients=m) for m in plan.patients]
     seeds = list(range(1, plan.sets + 1))
@@ -459,17 +463,14 @@ def targets(frame: pd.DataFrame) -> list[Target]:
     touched = sorted(int(n) for n in here.loc[here["task"] == "touched", "pages"].unique())
     first = touched[0]
     cold = {n: times(here, task="cold", engine=OURS, cores=2, pages=n) for n in touched}
-    book = times(here, task="cold", engine=BOOK, pages=first)
     alone = times(here, task="cold", engine=OURS, cores=1, pages=first)
-    sequence = times(here, task="cold", engine=PAPERMILL, pages=first)
     size = notebooks(first)
-    found = [
-        target(f"Cold build of {size}, two cores", "Jupyter Book's executor", 1 / 4,
-               cold[first], book),
-        target(f"Cold build of {size}, one core", "Jupyter Book's executor", 1 / 4, alone, book),
-        target(f"Cold build of {size}, two cores", "papermill in sequence, then rendered", 1 / 4,
-               cold[first], sequence),
-    ]  # fmt: skip
+    found = []
+    for engine, against in ((BOOK, "Jupyter Book's executor"), (PAPERMILL, "papermill, rendered")):
+        theirs = times(here, task="cold", engine=engine, pages=first)
+        for cores, ours in (("two cores", cold[first]), ("one core", alone)):
+            if ours and theirs:
+                found.append(target(f"Cold build of {size}, {cores}", against, 1 / 4, ours, theirs))
     for n in touched:
         for task, words, most in (
             ("touched", "One notebook of {} touched, no server up", 1 / 8),
@@ -478,14 +479,14 @@ def targets(frame: pd.DataFrame) -> list[Target]:
         ):
             again = times(here, task=task, engine=OURS, pages=n)
             found.append(target(words.format(n), "our cold build of them", most, again, cold[n]))
-    alone = times(here, task="sweep", engine=PAPERMILL)
+    theirs = times(here, task="sweep", engine=PAPERMILL)
     sets = int(here.loc[(here["task"] == "sweep") & (here["engine"] == OURS), "sets"].iloc[0])
     for task, words in (
         ("sweep", f"{sets} parameter sets, numbers and one comparison"),
         ("sweep with reports", "A parameter set with its figures and report"),
     ):
         mine = times(here, task=task, engine=OURS)
-        found.append(target(words, "as many runs of papermill", 1 / 15, mine, alone))
+        found.append(target(words, "as many runs of papermill", 1 / 15, mine, theirs))
     return found
 
 
