@@ -20,7 +20,8 @@ lock
     The locked packages, and Python's version.
 
 A run's folder holds its fingerprint (`Fingerprint.stamp`), which is written with everything else
-and moved into place with it; see `ballbook.run.placed`.
+and moved into place with it; see `ballbook.placing`. The stamp also lists every file that was made,
+with its SHA-256: a run of which a file is missing or is not what it was is stale (`damaged`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ IMPORTS = re.compile(
 # A claim's id, or, where the id is put together at run time, how it begins.
 CLAIM_ID = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)*-?\{?")
 ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?(?=^@|\Z)", re.MULTILINE | re.DOTALL)
+# In a stamp, beside the parts: the files.
+MADE = "made"
 # Tables of dummies and of what a cohort needs: only a reader's own cohort is held against them.
 OF_COHORTS = {"dummy.yml", "needs.yml"}
 
@@ -76,15 +79,24 @@ class Fingerprint:
         """Name of the stamp in a run's folder."""
         return f".fresh-{self.id}.json"
 
-    def stamp(self, folder: Path) -> None:
-        """Write the fingerprint into the folder of a run, in place of an earlier one."""
+    def stamp(self, folder: Path, within: str = ".") -> None:
+        """Write the fingerprint into the folder of a run, in place of an earlier one.
+
+        Parameters
+        ----------
+        folder : Path
+        within : str
+            Folder in it whose files are listed.
+        """
         forget(folder)
-        (folder / self.name).write_text(json.dumps(dict(self.parts), indent=1) + "\n", "utf8")
+        stamp = dict(self.parts) | {MADE: listing(folder, within)}
+        (folder / self.name).write_text(json.dumps(stamp, indent=1) + "\n", "utf8")
 
     def reasons(self, folder: Path, made: str = "results.json") -> list[str]:
         """Return why the run in `folder`, with the file `made`, is stale; nothing if it is not."""
-        if (folder / self.name).is_file() and (folder / made).is_file():
-            return []
+        listed = _listed(folder / self.name)
+        if made in listed:
+            return [f"{name} is damaged" for name in damaged(folder, listed)]
         before = next(iter(sorted(folder.glob(".fresh-*.json"))), None)
         if before is None or not (folder / made).is_file():
             return ["never run"]
@@ -92,8 +104,50 @@ class Fingerprint:
             was = json.loads(before.read_text(encoding="utf8"))
         except ValueError:
             return ["never run"]
+        if not isinstance(was, dict):
+            return ["never run"]
         changed = [k for k, v in self.parts.items() if was.get(k) != v]
         return changed or ["never run"]
+
+
+def listing(folder: Path, within: str = ".") -> dict[str, list[Any]]:
+    """Return size, time and SHA-256 of every file of a folder, or of a folder in it, by name."""
+    files = sorted(p for p in (folder / within).rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): list(_made(p)) for p in files}
+
+
+def damaged(folder: Path, listed: Mapping[str, list[Any]]) -> list[str]:
+    """Return the files of a folder that are missing or are not as they were listed.
+
+    A file whose size and time are as they were is not read, as in git's index.
+    """
+    found = []
+    for name, (size, mtime_ns, sha256) in listed.items():
+        try:
+            stat = (folder / name).stat()
+            so = stat.st_size == size and (
+                stat.st_mtime_ns == mtime_ns or _made(folder / name)[2] == sha256
+            )
+        except OSError:
+            so = False
+        if not so:
+            found.append(name)
+    return found
+
+
+def _made(file: Path) -> tuple[int, int, str]:
+    stat = file.stat()
+    with file.open("rb") as handle:
+        return stat.st_size, stat.st_mtime_ns, hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _listed(stamp: Path) -> dict[str, list[Any]]:
+    """Return what a stamp lists; nothing where there is none or it is itself damaged."""
+    try:
+        found: dict[str, list[Any]] = json.loads(stamp.read_text(encoding="utf8"))[MADE]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found
 
 
 def forget(folder: Path) -> None:

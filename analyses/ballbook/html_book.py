@@ -116,6 +116,7 @@ def render(*, whole: bool = False) -> Path:
             html, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_FOR_READERS)
         )
         shutil.copytree(extra, work, dirs_exist_ok=True)
+        tidy_index(work / "searchindex.js")
         check(work)
     return target
 
@@ -151,13 +152,16 @@ def stage(frame: pd.DataFrame) -> tuple[Path, Path]:
 def make(part: Part, folder: Path) -> None:
     """Make a part in its folder, unless it is there and nothing behind it changed."""
     key = part.key()
-    if (folder / "key").is_file() and (folder / "key").read_text("utf8") == key:
-        return
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        made = json.loads((folder / "key").read_text("utf8"))
+        if made["key"] == key and not freshness.damaged(folder, made["made"]):
+            return
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("source", "extra"):
         (folder / name).mkdir(parents=True)
     part.make(folder / "source", folder / "extra")
-    (folder / "key").write_text(key, encoding="utf8")
+    found = {"key": key, "made": freshness.listing(folder)}
+    (folder / "key").write_text(json.dumps(found), encoding="utf8")
 
 
 def mirror(files: dict[Path, Path], target: Path) -> None:
@@ -391,8 +395,9 @@ def sphinx(source: Path, *, whole: bool = False) -> Path:
     html = work / "_build" / "html"
     inventory = html / "objects.inv"
     before = None
-    with contextlib.suppress(OSError, ValueError):
-        if not whole and json.loads(record.read_text(encoding="utf8")) == key:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        was = json.loads(record.read_text(encoding="utf8"))
+        if not whole and was["key"] == key and not freshness.damaged(html, was["made"]):
             before = inventory.read_bytes()
     if before is None:
         shutil.rmtree(work, ignore_errors=True)
@@ -404,11 +409,15 @@ def sphinx(source: Path, *, whole: bool = False) -> Path:
     said, code = jupyter_book(source, work)
     if code or not (html / "index.html").is_file():
         shutil.rmtree(work, ignore_errors=True)
+        if before is not None:
+            # What is wrong may be what was kept.
+            return sphinx(source, whole=True)
         notable = [x for x in said if re.search("WARNING|ERROR|Error", x)] or said[-30:]
         raise run.StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
     if before is not None and inventory.read_bytes() != before:
         return sphinx(source, whole=True)
-    record.write_text(json.dumps(key), encoding="utf8")
+    rendered = {"key": key, "made": freshness.listing(html)}
+    record.write_text(json.dumps(rendered), encoding="utf8")
     return html
 
 
@@ -450,6 +459,18 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     finally:
         os.chdir(before)
     return said.getvalue().splitlines(), code
+
+
+def tidy_index(file: Path) -> None:
+    """Drop from the index of the search the words of earlier builds, which stand on no page."""
+    text = file.read_text(encoding="utf8")
+    begin, end = text.index("{"), text.rindex("}") + 1
+    index = json.loads(text[begin:end])
+    for words in ("terms", "titleterms"):
+        # A page alone is a number, and the first page is 0.
+        index[words] = {k: v for k, v in index[words].items() if v != []}
+    told = json.dumps(index, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    file.write_text(text[:begin] + told + text[end:], encoding="utf8")
 
 
 def check(html: Path) -> None:
