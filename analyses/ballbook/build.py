@@ -138,8 +138,10 @@ def alone() -> Iterator[None]:
 
 def sweep_up() -> None:
     """Put back and remove what builds that were killed left behind."""
-    from ballbook import placing
+    from ballbook import placing, strays
 
+    strays.sweep()
+    placing.sweep_sockets()
     for folder in (paths.build() / "runs", paths.build()):
         if folder.is_dir():
             placing.sweep(folder)
@@ -272,7 +274,7 @@ def make_book() -> str:
     now = freshness.of_book()
     freshness.forget(paths.build())
     html_book.render()
-    now.stamp(paths.build())
+    now.stamp(paths.build(), "html")
     return ""
 
 

@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 the run failed, 2 the input was refused.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,23 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except Failure as error:
             click.echo(str(error), err=True)
             sys.exit(FAILED)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            where = f": {error.filename}" if error.filename else ""
+            click.echo(f"{error.strerror}{where}", err=True)
+            sys.exit(FAILED)
 
     return wrapper
+
+
+@contextmanager
+def between_builds() -> Iterator[None]:
+    """Wait for the end of a build that is going on, and keep the next one waiting."""
+    from ballbook.build import alone
+
+    with alone():
+        yield
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -347,8 +364,10 @@ def run(
             raise NotCombinable([("", f"{len(column_maps)} maps for one cohort: give one")])
         if cohorts:
             given["cohort"] = cohorts[0]
+        # A build that is going on renders what it has run, and nothing that came in between.
+        held = between_builds() if out is None else None
         folder = execute(
-            analysis, parameters=given, out=out, column_map=next(iter(column_maps), None)
+            analysis, parameters=given, out=out, column_map=next(iter(column_maps), None), held=held
         )
     results = json.loads((folder / "results.json").read_text(encoding="utf8"))
     click.echo(f"{results['summary']}\n{folder / 'report.html'}")

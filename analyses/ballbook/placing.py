@@ -26,13 +26,23 @@ LONG = 86_400.0
 
 
 @contextmanager
-def placed(target: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into, which takes the place of `target` when all went well."""
+def placed(
+    target: Path, held: contextlib.AbstractContextManager[object] | None = None
+) -> Iterator[Path]:
+    """Give a hidden folder to write into, which takes the place of `target` when all went well.
+
+    Parameters
+    ----------
+    target : Path
+    held : context manager, optional
+        Entered while it does.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent, target.name)
     with hidden(target) as work:
         yield work
-        replace(work, target)
+        with held or contextlib.nullcontext():
+            replace(work, target)
 
 
 @contextmanager
@@ -78,6 +88,15 @@ def sweep(folder: Path, name: str | None = None) -> None:
             if found["rest"] == "old" and not found["pid"] and not target.exists():
                 left.rename(target)
             elif not in_use(left, found["host"], found["pid"]):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep_sockets() -> None:
+    """Remove the folders of sockets that dead processes of this user left."""
+    for left in Path(tempfile.gettempdir()).glob("bb-[0-9]*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            owner = int(left.name.split("-")[1])
+            if left.stat().st_uid == os.getuid() and not alive(owner):
                 shutil.rmtree(left, ignore_errors=True)
 
 

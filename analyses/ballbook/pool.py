@@ -9,11 +9,13 @@ failure never ends another.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -23,12 +25,15 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ballbook import strays
 from ballbook.errors import Failure, Refusal
 
 TIMEOUT = 1800.0
 # How long a job may take to say where it stands, once its time is over.
 GRACE = 5.0
 LAST_LINES = 12
+# A disk with fewer bytes to spare is full.
+ROOM = 2**16
 MEMORY = "BALLBOOK_MEMORY_MB"
 
 
@@ -101,6 +106,8 @@ class _Running:
     job: Job
     process: Any
     log: Path
+    mark: str
+    server: Path | None
     started: float = field(default_factory=time.monotonic)
     asked: float | None = None
 
@@ -144,13 +151,20 @@ def run(
             wait([r.process for r in running], timeout=_patience(running, timeout))
             for r in list(running):
                 outcome = _look(r, timeout)
-                if outcome is not None:
-                    running.remove(r)
-                    ended.append(outcome)
-                    told(outcome)
+                if outcome is None:
+                    continue
+                running.remove(r)
+                strays.end(r.mark)
+                if _lost(r, outcome):
+                    server = None
+                    running.append(_start(r.job, log, None))
+                    continue
+                ended.append(outcome)
+                told(outcome)
     finally:
         for r in running:
             end(r.process.pid)
+            strays.end(r.mark)
     return ended
 
 
@@ -177,9 +191,19 @@ def end(pid: int) -> None:
                 process.kill()
 
 
+def _lost(r: _Running, outcome: Outcome) -> bool:
+    """Return whether a job ended because the server it was forked from did."""
+    killed = outcome.failed and r.asked is None and r.process.poll() == -signal.SIGKILL
+    if r.server is None or not killed:
+        return False
+    from ballbook import warm
+
+    return warm.reachable(str(r.server)) is None
+
+
 def _start(job: Job, log: Path, server: Path | None) -> _Running:
     file = log / f"{job.name}.log"
-    running = _Running(job, None, file)
+    running = _Running(job, None, file, strays.new_mark(), None)
     for old in (file, running.answer):
         old.unlink(missing_ok=True)
     module, function = job.work.__module__, job.work.__qualname__
@@ -188,10 +212,12 @@ def _start(job: Job, log: Path, server: Path | None) -> _Running:
         from ballbook.warm_kernels import Forked
 
         call = {"call": ["ballbook.pool", "work", arguments]}
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), strays.marked(running.mark):
             running.process = Forked(str(server), call, dict(os.environ), str(Path.cwd()))
+            running.server = server
     if running.process is None:
-        running.process = _Spawned((*arguments, os.getpid()))
+        with strays.marked(running.mark):
+            running.process = _Spawned((*arguments, os.getpid()))
     return running
 
 
@@ -211,7 +237,7 @@ def _look(r: _Running, timeout: float) -> Outcome | None:
             failed, said = json.loads(r.answer.read_text(encoding="utf8"))
         except (OSError, ValueError):
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            failed, said = True, f"the process {how}\n{_tail(r.log)}"
+            failed, said = True, f"the process {how}\n{_full(r.log.parent)}{_tail(r.log)}"
         if r.asked is not None:
             failed, said = True, f"stopped after {timeout:.0f} s, {said}"
         return Outcome(r.job, said.rstrip(), seconds, failed)
@@ -223,6 +249,12 @@ def _look(r: _Running, timeout: float) -> Outcome | None:
         # It does not answer any more.
         end(r.process.pid)
     return None
+
+
+def _full(folder: Path) -> str:
+    """Return that a disk is full, if it is: then the process could not write what failed."""
+    full = shutil.disk_usage(folder).free < ROOM
+    return f"{os.strerror(errno.ENOSPC)}: {folder}\n" if full else ""
 
 
 def _tail(log: Path) -> str:

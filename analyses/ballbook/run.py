@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INJECTED_COHORT = re.compile(r"^cohort = .*$", re.M)
+# Characters of the outputs of a cell.
+MOST_OUTPUT = 50_000_000
 SLOT = '<div data-bb-slot="answer"></div>'
 
 
@@ -60,6 +62,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     out: Path | None = None,
     column_map: str | Path | None = None,
+    held: AbstractContextManager[Any] | None = None,
 ) -> Path:
     """Run the analysis `slug` and return the folder with its outputs.
 
@@ -74,6 +77,8 @@ def run(
         replaced.
     column_map : str or Path, optional
         YAML that renames and recodes the columns of the reader's cohort.
+    held : context manager, optional
+        Entered while the run takes the place of an earlier one.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def run(
     other = {k: v for k, v in values.items() if v != defaults[k]}
     # Before the run: what changes meanwhile makes it stale.
     now = freshness.of_page(slug, other, column_map)
-    with placing.placed(target) as work:
+    with placing.placed(target, held) as work:
         given = str(Path(column_map).expanduser().resolve()) if column_map else ""
         with environment(BALLBOOK_MAP=given):
             executed = execute(analysis, values, work)
@@ -162,11 +167,7 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     }
     source.metadata["language_info"] = {"name": "python"}
     # Socket files have short paths only; ports would be open to other users of the machine.
-    for left in Path(tempfile.gettempdir()).glob("bb-[0-9]*-*"):
-        with suppress(OSError, ValueError):
-            owner = int(left.name.split("-")[1])
-            if left.stat().st_uid == os.getuid() and not placing.alive(owner):
-                shutil.rmtree(left, ignore_errors=True)
+    placing.sweep_sockets()
     sockets = Path(tempfile.mkdtemp(prefix=f"bb-{os.getpid()}-"))
     # Parameters are checked already, and by more types than papermill knows.
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -190,7 +191,13 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
                 progress_bar=False,
                 log_output=False,
                 config=Config(
-                    {"KernelManager": {"transport": "ipc", "client_class": prompt_client.NAME}}
+                    {
+                        "KernelManager": {
+                            "transport": "ipc",
+                            "client_class": prompt_client.NAME,
+                            "connection_file": str(sockets / "kernel.json"),
+                        }
+                    }
                 ),
                 extra_arguments=["--IPKernelApp.log_level=50"],
                 cwd=str(work),
@@ -210,6 +217,10 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
             f"{analysis.slug}: the kernel died {running_cell.where()}; it may have been killed, "
             f"or have wanted more memory than it may have ({error})"
         ) from None
+    except MemoryError:
+        raise RunFailed(
+            f"{analysis.slug} wanted more memory than it may have {running_cell.where()}"
+        ) from None
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback[-4:]))
         raise RunFailed(
@@ -219,6 +230,7 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     finally:
         with suppress(OSError):
             shutil.rmtree(sockets)
+    check_size(analysis.slug, executed)
     if not (work / "results.json").is_file():
         raise RunFailed(f"{analysis.slug} ended without page.close(), so it left no results")
     return executed
@@ -256,6 +268,24 @@ def finish(
         cell["id"] = f"{analysis.slug[:40]}-{i:02d}"
     nbformat.write(executed, work / "notebook.ipynb")
     (work / "report.html").write_text(report.html(analysis.meta, executed), encoding="utf8")
+
+
+def check_size(slug: str, executed: NotebookNode) -> None:
+    """Refuse a cell whose output no reader's browser could show.
+
+    Raises
+    ------
+    RunFailed
+    """
+    number = 0
+    for cell in executed.cells:
+        number += cell.cell_type == "code"
+        size = sum(len(str(output)) for output in cell.get("outputs", []))
+        if size > MOST_OUTPUT:
+            raise RunFailed(
+                f"{slug}: cell {number} wrote {size / 1e6:.0f} MB of output; a cell may write "
+                f"{MOST_OUTPUT / 1e6:.0f} MB"
+            )
 
 
 def put_answer_first(executed: NotebookNode, box: str) -> None:

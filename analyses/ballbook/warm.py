@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ballbook import paths, warm_server
+from ballbook import paths, strays, warm_server
 
 VARIABLE = "BALLBOOK_WARM"
 PATIENCE = 60.0
@@ -152,6 +152,8 @@ def _start(path: Path, *, owned: bool) -> subprocess.Popen[bytes] | None:
         path.unlink()
     env = os.environ | warm_server.SURROUNDINGS
     env.pop(VARIABLE, None)
+    # A server outlives the job that may start it.
+    env.pop(strays.NAME, None)
     return subprocess.Popen(
         [sys.executable, "-m", "ballbook.warm_server", str(path), *([] if owned else ["--idle"])],
         stdin=subprocess.PIPE if owned else subprocess.DEVNULL,

@@ -198,6 +198,7 @@ class Server:
         # Ctrl-C is for the owner, which closes the pipe.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
+        adopt_orphans()
         # Bound under another name first, so that a socket that can be seen can be used.
         hidden = self.path.with_suffix(".new")
         hidden.unlink(missing_ok=True)
@@ -256,6 +257,7 @@ class Server:
         pid = os.fork()
         if pid == 0:
             end_with_parent(server)
+            adopt_orphans()
             self._become(message, descriptors, connection)
         for d in descriptors:
             os.close(d)
@@ -322,10 +324,12 @@ class Server:
             _kill(child.pid, int(line))
 
     def _reap(self) -> None:
+        gone = False
         for pid, child in list(self.children.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended:
                 continue
+            gone = True
             # What the child started goes with it. The pid itself is anybody's now.
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
@@ -335,10 +339,30 @@ class Server:
                 child.connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
             child.connection.close()
             del self.children[pid]
+        if gone:
+            self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what dead children left: a living one adopts its own orphans, so none is its."""
+        import psutil
+
+        own = Path(f"/proc/self/task/{os.getpid()}/children")
+        pids = own.read_text().split() if own.exists() else []
+        for pid in [int(p) for p in pids if int(p) not in self.children]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan = psutil.Process(pid)
+                for process in [*orphan.children(recursive=True), orphan]:
+                    process.kill()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
     def _leave(self) -> None:
         for pid in self.children:
             _kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self.children.clear()
+        self._end_orphans()
         if self._reachable():
             self.path.unlink()
 
@@ -361,6 +385,15 @@ def end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)  # it was gone before
+
+
+def adopt_orphans() -> None:
+    """Have Linux make this process the parent of descendants whose parent ended."""
+    if sys.platform == "linux":
+        import ctypes
+
+        child_subreaper = 36  # PR_SET_CHILD_SUBREAPER
+        ctypes.CDLL(None).prctl(child_subreaper, 1, 0, 0, 0)
 
 
 def limit_memory(megabytes: str | None) -> None:

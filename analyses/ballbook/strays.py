@@ -1,0 +1,81 @@
+"""Processes that a job started and that left it: for another session, or for another parent.
+
+A job carries a mark in its surroundings, which what it executes inherits, wherever that moves to.
+What only forks from a warm kernel has no mark of its own; the server of those kernels adopts it
+(`ballbook.warm_server`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NAME = "BALLBOOK_JOB"
+_numbers = itertools.count()
+
+
+def new_mark() -> str:
+    """Return a mark that tells the process which gives it."""
+    return f"{os.getpid()}-{next(_numbers)}"
+
+
+@contextmanager
+def marked(mark: str) -> Iterator[None]:
+    """Give the mark to what is started inside."""
+    before = os.environ.get(NAME)
+    os.environ[NAME] = mark
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NAME]
+        else:
+            os.environ[NAME] = before
+
+
+def end(mark: str) -> None:
+    """Kill every process with a mark, but not this one."""
+    for pid, found in marks():
+        if found == mark:
+            _kill(pid)
+
+
+def sweep() -> None:
+    """Kill what jobs left whose driver is gone."""
+    from ballbook.placing import alive
+
+    for pid, mark in marks():
+        driver = mark.partition("-")[0]
+        if driver.isdecimal() and not alive(int(driver)):
+            _kill(pid)
+
+
+def marks() -> Iterator[tuple[int, str]]:
+    """Yield the user's other processes that carry a mark, with the mark."""
+    if sys.platform != "linux":
+        import psutil
+
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and (mark := process.environ().get(NAME)):
+                    yield process.pid, mark
+        return
+    begin = NAME.encode() + b"="
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and folder.name != str(os.getpid()):
+            with contextlib.suppress(OSError):
+                for part in (folder / "environ").read_bytes().split(b"\0"):
+                    if part.startswith(begin):
+                        yield int(folder.name), os.fsdecode(part[len(begin) :])
+
+
+def _kill(pid: int) -> None:
+    import signal
+
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
