@@ -1,6 +1,6 @@
 # The front door. `make book` and `make test` need nothing but Python 3.11 or 3.12 and make.
 
-.PHONY: help book test test-cluster bench serve data run record lint clean pdf
+.PHONY: help book test test-cluster bench faults serve data run record lint clean pdf
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
@@ -42,6 +42,9 @@ test-cluster: $(CLUSTER)  ## As root on Debian: a real SLURM on this machine run
 
 bench: $(READY)  ## How long builds take, beside Jupyter Book's own executor (20 minutes)
 	@python -m ballbook.bench --out data/recorded/bench
+
+faults: $(READY)  ## What becomes of builds that are killed, starved or hung (30 minutes, Linux)
+	@python -m ballbook.faults --out data/recorded/faults
 
 run: $(READY)  ## One analysis: make run ANALYSIS=ikzf1-outcome COHORT=my-cohort.csv
 	@ballbook run $(ANALYSIS) $(if $(COHORT),--cohort "$(COHORT)") $(if $(OUT),--out "$(OUT)")

@@ -79,6 +79,7 @@ def write_parts(folder: Path, extra: Path) -> None:
     _write_record("calibration", folder, beside, calibration_part)
     _write_record("cells", folder, beside, cells_part)
     _write_record("bench", folder, beside, bench_part)
+    _write_record("faults", folder, beside, faults_part)
     _write_record("cluster", folder, beside, cluster_record.part)
 
 
@@ -239,6 +240,35 @@ def bench_part(record: Path) -> str:
             parts.append(render.figure(drawing.stem, inline, words, number, links))
     parts.append(render.table(bench.medians(frame), caption="Median seconds by the clock."))
     return "\n".join(parts)
+
+
+def faults_part(record: Path) -> str:
+    """Return the log of disturbed builds: how many were killed where, and every other fault."""
+    from ballbook import faults
+
+    about = json.loads((record / "about.json").read_text(encoding="utf8"))
+    frame = pd.read_csv(record / "faults.csv", keep_default_na=False)
+    tried = frame[~frame["note"].str.startswith("not tried")]
+    sound = faults.sound(tried)
+    missing = len(frame) - len(tried)
+    caption = (
+        f"{sound.sum()} of {len(tried)} faults ended as they should: the next plain build was "
+        "whole, with the bytes of an undisturbed one, nothing was left, and the summary had said "
+        f"what failed.{f' {missing} could not be tried.' if missing else ''} A watcher read "
+        f"{tried['reads'].sum():,} pages and results meanwhile; {tried['torn'].sum()} were not "
+        f"whole. Books of {about['pages']} pages, seed {about['seed']}; recorded on "
+        f"{about['date']}, {about['cores']} cores."
+    )
+    kills = tried[tried["fault"] == "kill -9"]
+    others = tried[tried["fault"] != "kill -9"]
+    killed = "Builds killed at random moments, by the phase they were in and the process killed."
+    return "\n".join(
+        [
+            f"<p>{caption}</p>",
+            render.table(faults.counts(kills), caption=killed, download="faults.csv"),
+            render.table(faults.counts(others), caption="All other faults.", download="faults.csv"),
+        ]
+    )
 
 
 def cells_part(record: Path) -> str:
