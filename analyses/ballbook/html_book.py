@@ -401,9 +401,6 @@ def sphinx(source: Path, *, whole: bool = False) -> Path:
             before = inventory.read_bytes()
     if before is None:
         shutil.rmtree(work, ignore_errors=True)
-    # Sphinx marks this style with a checksum when it finds it, which the first time it does not.
-    for style in (html / "_static").glob("mystnb.*.css"):
-        style.unlink()
     # Until it is done nothing may build upon it: what Sphinx warned of once it does not again.
     record.unlink(missing_ok=True)
     said, code = jupyter_book(source, work)
