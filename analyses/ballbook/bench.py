@@ -556,7 +556,8 @@ def draw(frame: pd.DataFrame) -> dict[str, Any]:
         colours = (figures.C.grey, figures.C.orange, figures.C.blue)
         pages, ax = figures.panels(size=(6.4, 3.8))
         for colour, (label, line) in zip(colours, curves(frame).items(), strict=True):
-            _line(ax, line, colour, label)
+            # The line that ends first has its name on the free side.
+            _line(ax, line, colour, label, left=label == NAMES[BOOK])
         ax.set(xscale="log", yscale="log", xlabel="Notebooks", ylabel="Seconds, cold build")
         sizes = sorted({n for line in curves(frame).values() for n in line})
         ax.set_xticks(sizes, [str(n) for n in sizes])
@@ -573,12 +574,16 @@ def draw(frame: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _line(ax: Any, line: Mapping[int, float], colour: str, label: str) -> None:
+def _line(
+    ax: Any, line: Mapping[int, float], colour: str, label: str, *, left: bool = False
+) -> None:
+    if not line:
+        return
     ax.plot(list(line), list(line.values()), marker="o", markersize=4, color=colour)
     last = max(line)
     ax.annotate(
-        label, (last, line[last]), xytext=(6, 0), textcoords="offset points", color=colour,
-        va="center", annotation_clip=False,
+        label, (last, line[last]), xytext=(-8 if left else 8, 0), textcoords="offset points",
+        color=colour, ha="right" if left else "left", va="center", annotation_clip=False,
     )  # fmt: skip
 
 
