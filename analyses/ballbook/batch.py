@@ -25,6 +25,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
@@ -215,8 +216,12 @@ def execute(analysis: Analysis, values: Mapping[str, Any]) -> None:
             )
 
 
+@cache
 def _shell() -> tuple[Any, list[str]]:
-    """Return a shell that shows nothing, and the list in which it leaves the last traceback."""
+    """Return a shell that shows nothing, and the list in which it leaves the last traceback.
+
+    It is made before the forks, and used once in each.
+    """
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
@@ -289,7 +294,10 @@ def load(analysis: Analysis) -> None:
         # A module that cannot be imported is the notebook's to report, in its cell.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    for name in ("freshness", "notebook", "placing", "run", "running_cell"):
+        importlib.import_module(f"ballbook.{name}")
     injected(analysis, {})
+    _shell()
     claims.read()
     for id in analysis.meta["data"]:
         if catalog.entry(id).size <= HELD_BYTES:
@@ -397,4 +405,5 @@ def _start(work: Work) -> tuple[Any, io.BufferedReader]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # By its own name: the shell of the notebooks takes the place of ``__main__``.
+    sys.exit(importlib.import_module("ballbook.batch").main())
