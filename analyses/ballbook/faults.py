@@ -231,6 +231,8 @@ class Book:
     def reset(self, start: str = NOTHING) -> None:
         """Begin as a row's `start` says."""
         self.end_server()
+        for left in self.temporary.iterdir():
+            removed(left)
         self.touch(False)
         target = self.home / "build"
         for left in target.glob("*") if target.is_mount() else [target]:

@@ -455,6 +455,9 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
         code = 1
     finally:
         os.chdir(before)
+    # Sphinx leaves a copy of the traceback among the temporary files.
+    for left in re.findall(r"\S+sphinx-err-\w+\.log", said.getvalue()):
+        Path(left).unlink(missing_ok=True)
     return said.getvalue().splitlines(), code
 
 

@@ -387,6 +387,15 @@ def end_with_parent(parent: int) -> None:
             os._exit(1)  # it was gone before
 
 
+def outlive_parent() -> None:
+    """Take back `end_with_parent`: from now on this process looks for itself, and tidies up."""
+    if sys.platform == "linux":
+        import ctypes
+
+        death_signal = 1
+        ctypes.CDLL(None).prctl(death_signal, 0, 0, 0, 0)
+
+
 def adopt_orphans() -> None:
     """Have Linux make this process the parent of descendants whose parent ended."""
     if sys.platform == "linux":
@@ -441,7 +450,11 @@ def main() -> None:
     # As the launcher of cold kernels does: a folder one happens to be in holds no modules.
     del sys.path[0]
     owned = "--idle" not in sys.argv[2:]
+    if owned:
+        # Busy with imports it would not notice that its owner left.
+        end_with_parent(os.getppid())
     preload(builds=not owned)
+    outlive_parent()
     Server(Path(sys.argv[1]), owned=owned, idle=IDLE).run()
 
 
