@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from ballbook import faults, freshness, methods, pool, strays
+from ballbook import faults, freshness, html_book, methods, paths, pool, run, strays
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are provoked on Linux")
 
@@ -88,6 +89,53 @@ def test_a_damaged_stamp_is_no_stamp(tmp_path: Path, text: str) -> None:
     assert now.reasons(tmp_path / "run")
 
 
+def test_a_part_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    made = []
+
+    def write(source: Path, extra: Path) -> None:
+        made.append(source)
+        (source / "a.md").write_text("whole", encoding="utf8")
+
+    part = html_book.Part("part", write)
+    for _ in range(2):
+        html_book.make(part, tmp_path / "part")
+    assert len(made) == 1
+    (tmp_path / "part" / "source" / "a.md").write_text("wh", encoding="utf8")
+    html_book.make(part, tmp_path / "part")
+    assert (tmp_path / "part" / "source" / "a.md").read_text(encoding="utf8") == "whole"
+
+
+def test_what_sphinx_kept_is_used_only_while_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def rendered(source: Path, work: Path) -> tuple[list[str], int]:
+        html = work / "_build" / "html"
+        calls.append("further" if html.is_dir() else "whole")
+        if (work / "broken").exists():
+            return ["ERROR: cannot read what was kept"], 1
+        html.mkdir(parents=True, exist_ok=True)
+        for name in ("index.html", "objects.inv"):
+            (html / name).write_text(name, encoding="utf8")
+        return [], 0
+
+    monkeypatch.setattr(html_book, "jupyter_book", rendered)
+    monkeypatch.setattr(paths, "build", lambda: tmp_path / "build")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "index.md").write_text("# Book", encoding="utf8")
+    html = html_book.sphinx(source)
+    html_book.sphinx(source)
+    assert calls == ["whole", "further"]
+    (html / "index.html").write_text("ind", encoding="utf8")
+    html_book.sphinx(source)
+    assert calls[2:] == ["whole"]
+    (html.parents[1] / "broken").touch()
+    html_book.sphinx(source)
+    assert calls[3:] == ["further", "whole"]
+
+
 def test_what_a_job_left_is_found_by_its_mark() -> None:
     def sleeper() -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -125,6 +173,17 @@ def test_a_full_disk_is_named_where_a_job_could_not_write(
     job = pool.Job("silent", os._exit, (1,))  # type: ignore[arg-type]
     (outcome,) = pool.run([job], cores=1, log=tmp_path)
     assert outcome.failed and "No space left on device" in outcome.said
+
+
+def test_a_cell_that_writes_more_than_a_browser_shows_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = new_code_cell("1", outputs=[new_output("stream", name="stdout", text="x" * 900)])
+    executed = new_notebook(cells=[new_markdown_cell("y" * 5000), new_code_cell("2"), code])
+    run.check_size("page", executed)
+    monkeypatch.setattr(run, "MOST_OUTPUT", 900)
+    with pytest.raises(run.RunFailed, match="page: cell 2 wrote"):
+        run.check_size("page", executed)
 
 
 def test_a_reader_meets_no_page_without_its_end(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def faults_part(record: Path) -> str:
     killed = "Builds killed at random moments, by the phase they were in and the process killed."
     return "\n".join(
         [
-            f"<p>{caption}</p>",
+            f"<p>{caption} {about.get('remark', '')}</p>",
             render.table(faults.counts(kills), caption=killed, download="faults.csv"),
             render.table(faults.counts(others), caption="All other faults.", download="faults.csv"),
         ]
