@@ -39,9 +39,9 @@ def test_a_driver_killed_while_it_runs_pages_costs_nothing_but_time(book: faults
 def test_a_page_that_hangs_is_ended_with_all_it_started_and_named(
     book: faults.Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults, "PAGE_TIMEOUT", 8)
+    monkeypatch.setattr(faults, "PAGE_TIMEOUT", 20)
     name = "started a process in a session of its own"
-    hang = {name: (faults.HANGS[name], "stopped after 8 s")}
+    hang = {name: (faults.HANGS[name], "stopped after 20 s")}
     (row,) = faults.misbehaving(book, "a page hangs", hang, cold=True)
     assert row.sound, row
     assert row.code == 1 and row.said == "yes"
