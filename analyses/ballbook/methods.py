@@ -310,11 +310,10 @@ def cells_part(record: Path) -> str:
             "Cells of the cohort": [f"{n:,}" if n else "no cohort" for n in runs["cells"]],
             "Cells placed": runs["placed"],
             "Processor seconds": runs["cpu"].round().astype(int),
-            "Peak memory of the notebook, MiB": runs["kernel_mb"].round().astype(int),
-            "Of the program that runs it, MiB": runs["runner_mb"].round().astype(int),
+            "Peak memory, MiB": runs["peak_mb"].round().astype(int),
         }
     )
-    peaks = runs.loc[runs["cells"] > 0, "kernel_mb"]
+    peaks = runs.loc[runs["cells"] > 0, "peak_mb"]
     few, many = (int(n) for n in runs.loc[runs["cells"] > 0, "cells"].iloc[[0, -1]])
     caption = (
         f"The whole page, which checks, reads and places simulated cohorts. {many:,} cells took "
