@@ -25,8 +25,8 @@ set -eu
 scratch=$1 checkout=$2 shell=$3
 shift 3
 mount --make-rprivate /
-mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" \
+mkdir -p "$scratch/upper" "$scratch/aside" "$scratch/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/aside" \
   "$scratch/root"
 for path in /proc /dev; do mount --rbind "$path" "$scratch/root$path"; done
 mkdir -p "$scratch/root/ballbook" "$scratch/root/workdir" "$scratch/empty"
