@@ -25,18 +25,18 @@ set -eu
 scratch=$1 checkout=$2 shell=$3
 shift 3
 mount --make-rprivate /
-mkdir -p "$scratch/upper" "$scratch/aside" "$scratch/root"
+mkdir -p "$scratch/upper" "$scratch/aside" "$scratch/jail"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/aside" \
-  "$scratch/root"
-for path in /proc /dev; do mount --rbind "$path" "$scratch/root$path"; done
-mkdir -p "$scratch/root/ballbook" "$scratch/root/workdir" "$scratch/empty"
-mount --bind "$checkout" "$scratch/root/ballbook"
-mount --bind "$scratch/empty" "$scratch/root/workdir"
+  "$scratch/jail"
+for path in /proc /dev; do mount --rbind "$path" "$scratch/jail$path"; done
+mkdir -p "$scratch/jail/ballbook" "$scratch/jail/workdir" "$scratch/empty"
+mount --bind "$checkout" "$scratch/jail/ballbook"
+mount --bind "$scratch/empty" "$scratch/jail/workdir"
 for volume; do
-  mkdir -p "$scratch/root${volume#*=}"
-  mount --bind "${volume%%=*}" "$scratch/root${volume#*=}"
+  mkdir -p "$scratch/jail${volume#*=}"
+  mount --bind "${volume%%=*}" "$scratch/jail${volume#*=}"
 done
-exec /usr/sbin/chroot "$scratch/root" /bin/sh -c "cd /workdir; $shell"
+exec /usr/sbin/chroot "$scratch/jail" /bin/sh -c "cd /workdir; $shell"
 """
 
 
