@@ -157,7 +157,7 @@ def test_what_a_job_left_is_found_by_its_mark() -> None:
 def test_what_a_dead_driver_left_is_swept() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    with strays.marked(f"{gone.pid}-0"):
+    with strays.marked(f"{strays.namespace()}-{gone.pid}-0"):
         left = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
         strays.sweep()

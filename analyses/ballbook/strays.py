@@ -21,7 +21,14 @@ _numbers = itertools.count()
 
 def new_mark() -> str:
     """Return a mark that tells the process which gives it."""
-    return f"{os.getpid()}-{next(_numbers)}"
+    return f"{namespace()}-{os.getpid()}-{next(_numbers)}"
+
+
+def namespace() -> int:
+    """Return in which space process numbers count: a container has its own."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/self/ns/pid").stat().st_ino
+    return 0
 
 
 @contextmanager
@@ -50,8 +57,9 @@ def sweep() -> None:
     from ballbook.placing import alive
 
     for pid, mark in marks():
-        driver = mark.partition("-")[0]
-        if driver.isdecimal() and not alive(int(driver)):
+        where, _, rest = mark.partition("-")
+        driver = rest.partition("-")[0]
+        if where == str(namespace()) and driver.isdecimal() and not alive(int(driver)):
             _kill(pid)
 
 
