@@ -486,7 +486,9 @@ def targets(frame: pd.DataFrame) -> list[Target]:
         ("sweep with reports", "A parameter set with its figures and report"),
     ):
         mine = times(here, task=task, engine=OURS)
-        found.append(target(words, "as many runs by papermill, by the run", 1 / 15, mine, theirs))
+        found.append(
+            target(words, "as many runs of papermill (seconds a run)", 1 / 15, mine, theirs)
+        )
     return found
 
 
