@@ -157,14 +157,14 @@ def test_one_analysis_can_be_recorded_alone(frame: pd.DataFrame, record: Path) -
 
 
 def test_the_render_checks_before_it_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ballbook import build
+    from ballbook import html_book
 
     def refuse(frame: pd.DataFrame) -> None:
         raise ledger.ChangedLedger("changed")
 
     monkeypatch.setattr(ledger, "ledger", lambda: None)
     monkeypatch.setattr(ledger, "check_recorded", refuse)
-    monkeypatch.setattr(build, "stage_page", lambda *args: pytest.fail("staged before the check"))
+    monkeypatch.setattr(html_book, "stage", lambda *args: pytest.fail("staged before the check"))
     done = CliRunner().invoke(cli.main, ["render"])
     assert (done.exit_code, "changed" in done.output) == (1, True)
 
