@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ballbook import small_book
+from ballbook import html_book, small_book
+
+INDEX_OF_SEARCH = 'Search.setIndex({"terms": {"old": [], "new": [0]}, "titleterms": {}})'
 
 
 def ballbook(home: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -138,3 +140,26 @@ def test_nothing_is_started_when_nothing_changed(home: Path) -> None:
         env={**os.environ, "BALLBOOK_HOME": str(home)}, capture_output=True, text=True,
     )  # fmt: skip
     assert traced.returncode == 0, traced.stderr
+
+
+def test_published_files_are_shared_where_nothing_changed_and_never_written(tmp_path: Path) -> None:
+    root, before, work = (tmp_path / name for name in ("root", "before", "work"))
+    for name, text in (("a.html", "a"), ("static/b.js", "b"), ("searchindex.js", INDEX_OF_SEARCH)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf8")
+    (root / "objects.inv").write_text("not for readers", encoding="utf8")
+    for target, old in ((before, tmp_path / "none"), (work, before)):
+        target.mkdir()
+        if old.exists():
+            (root / "a.html").write_text("c", encoding="utf8")
+        html_book.publish(root, target, old)
+    assert sorted(p.name for p in work.rglob("*") if p.is_file()) == [
+        "a.html", "b.js", "searchindex.js",
+    ]  # fmt: skip
+    assert (before / "static" / "b.js").samefile(work / "static" / "b.js")
+    assert [(f / "a.html").read_text("utf8") for f in (before, work)] == ["a", "c"]
+    # The index of the search is written once more: the book that stands keeps its own.
+    assert (before / "searchindex.js").samefile(work / "searchindex.js")
+    html_book.tidy_index(work / "searchindex.js")
+    assert (before / "searchindex.js").read_text("utf8") == INDEX_OF_SEARCH
+    assert (work / "searchindex.js").read_text("utf8") != INDEX_OF_SEARCH

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+import zmq
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
 
-from ballbook import run, small_book, warm, warm_kernels, warm_server
+from ballbook import html_book, rehearsal, run, small_book, warm, warm_kernels, warm_server
+from ballbook.prompt_client import PromptClient
 
 SLUG = "immunotherapy-risk"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -96,7 +99,7 @@ def test_a_page_imports_nothing_heavy_once_the_driver_is_ready(tmp_path: Path) -
     home = tmp_path / "home"
     (slug,) = small_book.write(home, 1, patients=50)
     code = (
-        "import sys\nfrom ballbook import rehearsal, run\n"
+        "import sys\nfrom ballbook import html_book, rehearsal, run\n"
         "rehearsal.pages()\nbefore = set(sys.modules)\n"
         f"run.run({slug!r})\nprint(*set(sys.modules) - before)"
     )
@@ -107,6 +110,15 @@ def test_a_page_imports_nothing_heavy_once_the_driver_is_ready(tmp_path: Path) -
     late = {name.split(".")[0] for name in done.stdout.split()}
     assert late <= {"ipykernel", "pygments"}
     assert (home / "build" / "runs" / slug / "results.json").is_file()
+
+
+def test_the_book_is_rehearsed_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[list[str], int]] = []
+    whole = html_book.jupyter_book
+    monkeypatch.setattr(html_book, "jupyter_book", lambda *given: said.append(whole(*given)))
+    rehearsal.book()
+    ((lines, code),) = said
+    assert (code, [x for x in lines if "WARNING" in x or "ERROR" in x]) == (0, [])
 
 
 def test_nothing_of_one_notebook_reaches_another() -> None:
@@ -275,6 +287,49 @@ def test_long_paths_and_other_users_are_left_alone(
     for off in ("0", "off"):
         monkeypatch.setenv(warm.VARIABLE, off)
         assert warm.reach() is None
+
+
+def test_a_server_that_is_coming_is_waited_for_and_not_started_twice(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+    monkeypatch.delenv(warm.VARIABLE)
+    monkeypatch.setattr(warm, "_start", lambda *_, **__: pytest.fail("started another"))
+    assert warm.reach(start=False) is None
+    path = short / f"bb-warm-{os.getuid()}" / warm.state()
+    hidden, listener = warm_server.announce(path)
+    assert (warm.coming(path), warm.reachable(str(path))) == (True, None)
+    assert warm.reach(wait=False) is None
+    ready = threading.Timer(0.3, lambda: hidden.rename(path))
+    ready.start()
+    assert warm.reach() == path
+    ready.join()
+    listener.close()
+    # What is left of one that died is no server, and none that comes.
+    path.rename(hidden)
+    assert not warm.coming(path)
+    assert warm.reach(start=False) is None
+
+
+def test_a_server_leaves_no_sign_when_it_cannot_start(short: Path) -> None:
+    code = "from ballbook import warm_server as w; w.PRELOAD = ('no.such',); w.main()"
+    failed = subprocess.run([sys.executable, "-c", code, str(short / "s")], capture_output=True)
+    assert (failed.returncode, b"no.such" in failed.stderr or b"'no'" in failed.stderr) == (1, True)
+    assert list(short.iterdir()) == []
+
+
+def test_a_kernel_that_is_late_is_tried_again_at_once(tmp_path: Path) -> None:
+    client = PromptClient(transport="ipc", ip=str(tmp_path / "k"))
+    client.load_connection_info(
+        {
+            f"{name}_port": i
+            for i, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
+        }
+    )
+    client.start_channels(hb=False)
+    milliseconds = client.shell_channel.socket.getsockopt(zmq.RECONNECT_IVL)
+    client.stop_channels()
+    assert milliseconds < 20
 
 
 def test_edited_code_has_another_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

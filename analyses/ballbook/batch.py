@@ -378,7 +378,8 @@ def _one_batch(work: Work) -> Iterator[Ended | None]:
 
 def _start(work: Work) -> tuple[Any, io.BufferedReader]:
     """Start a batch and hand it its work: forked from the warm server where there is one."""
-    from ballbook import warm, warm_kernels, warm_server
+    from ballbook import warm, warm_server
+    from ballbook.forked import Forked
 
     server = warm.reach()
     env = os.environ | warm_server.SURROUNDINGS | {warm.VARIABLE: str(server or 0)}
@@ -388,7 +389,7 @@ def _start(work: Work) -> tuple[Any, io.BufferedReader]:
     try:
         if server is not None:
             with contextlib.suppress(OSError):
-                process = warm_kernels.Forked(
+                process = Forked(
                     str(server), {"call": ["ballbook.batch", "main", []]}, dict(env),
                     str(Path.cwd()), descriptors=[events, 2, theirs],
                 )  # fmt: skip

@@ -11,7 +11,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ import click
 from filelock import FileLock, Timeout
 
 from ballbook import analyses, freshness, paths, pool, warm
+from ballbook.freshness import Fingerprint
 
 EXAMPLE, BOOK = "worked example", "the book"
 # Pages from which on a server of kernels is started for a build.
@@ -57,22 +58,29 @@ def build(
         If a page fails or the book does not build without a warning; the message lists every
         failure. Pages that went well are kept.
     """
+    chosen = os.environ.get(warm.VARIABLE, "")
     with alone():
-        jobs = [page_job(slug) for slug in stale_pages(only)]
+        pages = fingerprints(only)
+        jobs = [page_job(slug) for slug in stale(pages)]
         with_book = target == "all" and not only
         if with_book and example_is_stale():
             jobs.append(pool.Job(EXAMPLE, make_example, seconds=seconds_of(EXAMPLE)))
         if jobs:
             freshness.forget(paths.build())
-        render = with_book and book_is_stale()
+        book = freshness.of_book(pages) if with_book else None
+        render = book is not None and bool(book.reasons(paths.build(), "html/index.html"))
         if jobs or render:
             # Forked jobs find done what is imported here while the server starts.
             with engine(len(jobs), partial(preload, pages=bool(jobs), book=render)) as server:
                 given = Limits(cores, timeout, memory, server)
                 if jobs:
                     run_all(jobs, given)
-                if render:
-                    run_all([pool.Job(BOOK, make_book, source="book")], given)
+                if book is not None and render:
+                    if cores > 1:
+                        # Rendering takes one core; the other gets ready for the next edit.
+                        with warm.given(chosen):
+                            warm.reach(wait=False)
+                    run_all([pool.Job(BOOK, make_book, (book.parts,), source="book")], given)
     return paths.build() / "html" / "index.html"
 
 
@@ -101,8 +109,7 @@ class Limits:
 def engine(jobs: int, meanwhile: Callable[[], None]) -> Iterator[Path | None]:
     """Give the server to fork jobs from, where one is up; else one for the kernels of this build.
 
-    For one or two pages a server costs more than it saves. One is then left to start by itself,
-    for the next time, and leaves when that does not come.
+    For one or two pages a server costs more than it saves.
     """
     # One that was named is somebody's, and has the kernels' imports only.
     idle = None if os.environ.get(warm.VARIABLE) else warm.reach(start=False)
@@ -112,8 +119,6 @@ def engine(jobs: int, meanwhile: Callable[[], None]) -> Iterator[Path | None]:
         return
     with warm.server(meanwhile=meanwhile, wanted=jobs >= WORTH_A_SERVER):
         yield None
-    if jobs < WORTH_A_SERVER:
-        warm.reach(wait=False)
 
 
 @contextmanager
@@ -147,12 +152,15 @@ def sweep_up() -> None:
             placing.sweep(folder)
 
 
-def stale_pages(only: Sequence[str] = ()) -> dict[str, list[str]]:
+def fingerprints(only: Sequence[str] = ()) -> dict[str, Fingerprint]:
+    """Return what pages depend on, by slug; of all pages when none is named."""
+    return {slug: freshness.of_page(slug) for slug in only or analyses.slugs()}
+
+
+def stale(pages: Mapping[str, Fingerprint]) -> dict[str, list[str]]:
     """Return the pages whose runs are stale, each with the reasons."""
-    reasons = {
-        slug: freshness.of_page(slug).reasons(paths.build() / "runs" / slug)
-        for slug in only or analyses.slugs()
-    }
+    runs = paths.build() / "runs"
+    reasons = {slug: now.reasons(runs / slug) for slug, now in pages.items()}
     return {slug: why for slug, why in reasons.items() if why}
 
 
@@ -267,11 +275,18 @@ def make_example() -> str:
     return "run"
 
 
-def make_book() -> str:
-    """Render the book and stamp it."""
+def make_book(parts: Mapping[str, str] | None = None) -> str:
+    """Render the book and stamp it.
+
+    Parameters
+    ----------
+    parts : mapping, optional
+        What the book depends on, where that is known (`freshness.of_book`).
+    """
     from ballbook import html_book
 
-    now = freshness.of_book()
+    # As things were before: what changes meanwhile makes the book stale.
+    now = freshness.of_book() if parts is None else Fingerprint(parts)
     freshness.forget(paths.build())
     html_book.render()
     now.stamp(paths.build(), "html")
@@ -283,8 +298,3 @@ def example_is_stale() -> bool:
     if not (paths.book() / "worked-example.md").is_file():
         return False
     return bool(freshness.of_example().reasons(paths.build() / "example", "made"))
-
-
-def book_is_stale() -> bool:
-    """Return whether the book must be rendered again."""
-    return bool(freshness.of_book().reasons(paths.build(), "html/index.html"))

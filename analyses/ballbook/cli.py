@@ -450,20 +450,7 @@ def combine(results: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @click.option("--collect", is_flag=True, help="Run nothing; join what is there.")
 @click.option("--most", type=click.IntRange(min=1), help="Runs a grid may have (100,000).")
 @explained
-def sweep(
-    analysis: str,
-    grid: tuple[str, ...],
-    cohort: str | None,
-    column_map: str | None,
-    min_count: int | None,
-    out: Path,
-    reports: bool,
-    timeout: float,
-    workers: int | None,
-    points: str | None,
-    collect: bool,
-    most: int | None,
-) -> None:
+def sweep(analysis: str, grid: tuple[str, ...], **given: Any) -> None:
     """Run ANALYSIS over every combination of the GRID, and join and compare what it gives.
 
     A sweep that was stopped goes on by the same command: runs that are there are kept. Tables in
@@ -471,11 +458,7 @@ def sweep(
     """
     from ballbook import sweep_progress
 
-    sweep_progress.command(
-        analysis, grid, cohort=cohort, column_map=column_map, min_count=min_count, out=out,
-        reports=reports, timeout=timeout, workers=workers, points=points, collect=collect,
-        most=most,
-    )  # fmt: skip
+    sweep_progress.command(analysis, grid, **given)
 
 
 @main.command()
@@ -490,7 +473,7 @@ def build(cores: int, pages_only: bool, timeout: float, memory: int | None, why:
     from ballbook import build as builder
 
     if why:
-        for slug, reasons in builder.stale_pages().items():
+        for slug, reasons in builder.stale(builder.fingerprints()).items():
             click.echo(f"{slug}: {', '.join(reasons)}")
         return
     target = "pages" if pages_only else "all"

@@ -28,17 +28,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ballbook import analyses, catalog, paths
 
 LIBRARY = Path(__file__).parent
+# Name, time stamp and size of each module: enough to tell, within one process, what was read.
+Library: TypeAlias = tuple[tuple[str, int, int], ...]
 # What runs a page, whatever the page is.
 ROOTS = ("run",)
 # What the worked example calls on the command line.
@@ -199,7 +202,7 @@ def of_page(
             "source": digest([source]),
             "parameters": digest(own),
             "data": digest(_data(slug, analysis.meta["data"])),
-            "modules": digest(contents(LIBRARY / f"{m}.py" for m in modules)),
+            "modules": _digest_of(modules),
             "tables": digest(
                 _tables(slug, source, modules, analysis.meta, own_cohort=bool(own[1]))
             ),
@@ -223,18 +226,25 @@ def of_example() -> Fingerprint:
     return Fingerprint(
         {
             "pages": digest([*known, *(of_page(slug).id for slug in known if slug in named)]),
-            "modules": digest(contents(LIBRARY / f"{m}.py" for m in modules)),
+            "modules": _digest_of(modules),
             "files": digest(contents(files)),
         }
     )
 
 
-def of_book() -> Fingerprint:
-    """Return the fingerprint of the rendered book, beside what its pages were made of."""
+def of_book(pages: Mapping[str, Fingerprint] | None = None) -> Fingerprint:
+    """Return the fingerprint of the rendered book, beside what its pages were made of.
+
+    Parameters
+    ----------
+    pages : mapping, optional
+        Those of the pages, where they are known.
+    """
     modules = modules_of("", ("html_book",))
     data = paths.data()
-    pages = set(analyses.slugs())
-    kept = [p for p in (data / "recorded").rglob("*") if p.relative_to(data).parts[1] not in pages]
+    slugs = analyses.slugs()
+    known = pages or {slug: of_page(slug) for slug in slugs}
+    kept = [p for p in (data / "recorded").rglob("*") if p.relative_to(data).parts[1] not in known]
     files = [
         *kept,
         *(p for name in ("claims", "dictionaries", "published") for p in (data / name).glob("*")),
@@ -247,8 +257,8 @@ def of_book() -> Fingerprint:
     ]
     return Fingerprint(
         {
-            "pages": digest(of_page(slug).id for slug in analyses.slugs()),
-            "modules": digest(contents(LIBRARY / f"{m}.py" for m in modules)),
+            "pages": digest(known[slug].id for slug in slugs),
+            "modules": _digest_of(modules),
             "files": digest(contents(p for p in sorted(files) if not p.is_dir())),
         }
     )
@@ -270,14 +280,41 @@ def modules_of(text: str, roots: Iterable[str] = ()) -> list[str]:
         Sorted names without ``ballbook.``; a data file beside the modules (a JSON schema) belongs
         to the module that names it and is not listed.
     """
+    return list(_closure(frozenset({*roots, *_imports(text)}), _library()))
+
+
+@lru_cache(maxsize=128)
+def _closure(names: frozenset[str], library: Library) -> tuple[str, ...]:
+    known = {name for name, *_ in library}
     seen: set[str] = set()
-    todo = [*roots, *_imports(text)]
+    todo = list(names)
     while todo:
         name = todo.pop()
-        if name not in seen and (LIBRARY / f"{name}.py").is_file():
+        if name not in seen and name in known:
             seen.add(name)
             todo += _imports_of(name)
-    return sorted(seen)
+    return tuple(sorted(seen))
+
+
+def _library() -> Library:
+    """Return the state of every module, by which what was found out of them is kept."""
+    with os.scandir(LIBRARY) as found:
+        files = [(f.name, f.stat()) for f in found if f.name.endswith(".py")]
+    return tuple(sorted((name[:-3], s.st_mtime_ns, s.st_size) for name, s in files))
+
+
+def _digest_of(modules: Iterable[str]) -> str:
+    return _digest_of_files(tuple(modules), _library())
+
+
+@lru_cache(maxsize=128)
+def _digest_of_files(modules: tuple[str, ...], library: Library) -> str:
+    return digest(contents(LIBRARY / f"{m}.py" for m in modules))
+
+
+@lru_cache(maxsize=128)
+def _words_of(modules: tuple[str, ...], library: Library) -> frozenset[str]:
+    return frozenset().union(*(_tokens(_source_of(m)) for m in modules))
 
 
 def _imports(text: str) -> set[str]:
@@ -320,6 +357,13 @@ def _tokens(text: str) -> frozenset[str]:
     return frozenset(CLAIM_ID.findall(text)) | frozenset(re.findall(r"\w+", text))
 
 
+def read_library() -> None:
+    """Read every module once, for `of_page`."""
+    for path in LIBRARY.glob("*.py"):
+        _imports_of(path.stem)
+        _tokens(_source_of(path.stem))
+
+
 def contents(files: Iterable[Path]) -> Iterable[str | bytes]:
     """Yield name and content of files; one that is missing counts as missing."""
     for file in files:
@@ -358,8 +402,7 @@ def _claims_in(path: Path, mtime_ns: int, size: int) -> tuple[frozenset[str], fr
 def _tables(
     slug: str, source: str, modules: Iterable[str], meta: Mapping[str, Any], *, own_cohort: bool
 ) -> Iterable[str | bytes]:
-    texts = [source, *(_source_of(m) for m in modules)]
-    words = frozenset().union(*(_tokens(t) for t in texts))
+    words = _tokens(source) | _words_of(tuple(modules), _library())
     begun = tuple(w.rstrip("{") for w in words if w.endswith("-{"))
     data = paths.data()
     used = [

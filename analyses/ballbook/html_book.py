@@ -112,13 +112,33 @@ def render(*, whole: bool = False) -> Path:
     html = sphinx(source, whole=whole)
     target = paths.build() / "html"
     with placing.placed(target) as work:
-        shutil.copytree(
-            html, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_FOR_READERS)
-        )
-        shutil.copytree(extra, work, dirs_exist_ok=True)
+        for root in (html, extra):
+            publish(root, work, target)
         tidy_index(work / "searchindex.js")
         check(work)
     return target
+
+
+def publish(root: Path, work: Path, before: Path) -> None:
+    """Copy what readers get from `root` into `work`; what did not change is linked.
+
+    No file of a published book is ever written again, so that two books may share it. Same size
+    and time is no change, as in `ballbook.freshness.damaged`.
+    """
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in NOT_FOR_READERS]
+        here = Path(folder).relative_to(root)
+        (work / here).mkdir(exist_ok=True)
+        for name in files:
+            if name in NOT_FOR_READERS:
+                continue
+            file, place, old = Path(folder, name), work / here / name, before / here / name
+            with contextlib.suppress(OSError):
+                new, was = file.stat(), old.stat()
+                if (new.st_size, new.st_mtime_ns) == (was.st_size, was.st_mtime_ns):
+                    os.link(old, place)
+                    continue
+            shutil.copy2(file, place)
 
 
 # ------------------------------------------------------------------------------------ staging
@@ -436,11 +456,20 @@ def everywhere(source: Path) -> dict[str, str]:
 
 def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     """Call ``jupyter-book build`` in this process; return what it said, and its exit code."""
+    from jinja2 import FileSystemBytecodeCache
+    from jinja2.sandbox import SandboxedEnvironment
     from jupyter_book.cli.main import main
     from pybtex import plugin
+    from sphinx import jinja2glue
 
+    templates = work.with_name("templates")
+    templates.mkdir(parents=True, exist_ok=True)
     # It would look through all installed packages again for every reference.
     plugin.entry_points = cache(plugin.entry_points)
+    # It would compile the templates of the theme in every build.
+    kept = FileSystemBytecodeCache(str(templates))
+    quick = partial(SandboxedEnvironment, bytecode_cache=kept)
+    vars(jinja2glue)["SandboxedEnvironment"] = quick
     arguments = ["build", str(source), "--path-output", str(work)]
     said = io.StringIO()
     before = Path.cwd()
@@ -470,6 +499,7 @@ def tidy_index(file: Path) -> None:
         # A page alone is a number, and the first page is 0.
         index[words] = {k: v for k, v in index[words].items() if v != []}
     told = json.dumps(index, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    file.unlink()  # it may be shared with the book that stands
     file.write_text(text[:begin] + told + text[end:], encoding="utf8")
 
 

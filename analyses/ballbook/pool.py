@@ -82,7 +82,7 @@ class Outcome:
 
 
 class _Spawned:
-    """A process of this one's own, with the face of `warm_kernels.Forked`."""
+    """A process of this one's own, with the face of `forked.Forked`."""
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
         able = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
@@ -209,7 +209,7 @@ def _start(job: Job, log: Path, server: Path | None) -> _Running:
     module, function = job.work.__module__, job.work.__qualname__
     arguments = (module, function, list(job.arguments), str(file), str(running.answer))
     if server is not None:
-        from ballbook.warm_kernels import Forked
+        from ballbook.forked import Forked
 
         call = {"call": ["ballbook.pool", "work", arguments]}
         with contextlib.suppress(OSError), strays.marked(running.mark):

@@ -3,6 +3,8 @@
 jupyter_client asks a new kernel what it is, and then waits until the kernel has said nothing for
 0.2 s, so that no message of the greeting is taken for one of a cell. A kernel says by itself when
 it has said all there is to an answer (status ``idle``), and forked kernels start in less than that.
+A kernel that has not opened its sockets yet is tried again after milliseconds, not after ZeroMQ's
+0.1 s.
 """
 
 from __future__ import annotations
@@ -11,13 +13,20 @@ import time
 from queue import Empty
 from typing import Any
 
+import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
+AGAIN_MS = 5
 NAME = f"{__name__}.PromptClient"
 
 
 class PromptClient(AsyncKernelClient):
     """Waits for the answer to its greeting, and for the end of it, and no longer."""
+
+    def start_channels(self, *args: Any, **kwargs: Any) -> None:
+        """Connect to the kernel; see the parent class."""
+        self.context.setsockopt(zmq.RECONNECT_IVL, AGAIN_MS)
+        super().start_channels(*args, **kwargs)
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel has answered and everything it said is read.

@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ballbook import analyses, catalog, claims, freshness, ledger, paths, placin
 from ballbook.errors import Failure, Refusal
 from ballbook.parameters import resolve
 from ballbook.results import Verdict
+from ballbook.variables import environment
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -131,21 +132,6 @@ def check_target(target: Path) -> None:
         raise NotEmpty(f"{target} is a file; choose a folder")
     if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
         raise NotEmpty(f"{target} is not empty and holds no earlier run; choose another folder")
-
-
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set environment variables, which a kernel started inside inherits."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) -> NotebookNode:

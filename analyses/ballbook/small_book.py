@@ -13,7 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from ballbook import paths
+from ballbook import paths, text_notebook
 
 CHAPTER = "small"
 # Of the real book: what a page looks like and how it is set.
@@ -56,17 +56,9 @@ LIBRARY = """\
 }
 """
 
-NOTEBOOK = """\
----
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-    format_version: 0.13
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
+NOTEBOOK = (
+    text_notebook.HEADER
+    + """\
 ballbook:
   slug: @SLUG@
   chapter: @CHAPTER@
@@ -173,6 +165,7 @@ page.close(
 )
 ```
 """
+)
 
 
 def slug_of(number: int) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ballbook.variables import environment
+
 NAME = "BALLBOOK_JOB"
 _numbers = itertools.count()
 
@@ -34,15 +36,8 @@ def namespace() -> int:
 @contextmanager
 def marked(mark: str) -> Iterator[None]:
     """Give the mark to what is started inside."""
-    before = os.environ.get(NAME)
-    os.environ[NAME] = mark
-    try:
+    with environment(**{NAME: mark}):
         yield
-    finally:
-        if before is None:
-            del os.environ[NAME]
-        else:
-            os.environ[NAME] = before
 
 
 def end(mark: str) -> None:

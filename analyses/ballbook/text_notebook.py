@@ -17,6 +17,19 @@ import yaml
 
 from ballbook import yaml_files
 
+# How the front matter of every page begins.
+HEADER = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+    format_version: 0.13
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+"""
 CELL = "{code-cell}"
 OTHER = "{raw-cell}"
 FRONT_MATTER = re.compile(r" {0,3}-{3,} *")

@@ -23,6 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ballbook import paths, strays, warm_server
+from ballbook.variables import environment
 
 VARIABLE = "BALLBOOK_WARM"
 PATIENCE = 60.0
@@ -75,7 +76,7 @@ def server(
         process = _start(path, owned=True)
         try:
             meanwhile()
-            up = process is not None and (not wait or _listens(process, path))
+            up = process is not None and (not wait or _listens(path, process))
             with given(path if up else "0"):
                 yield path if up else None
         finally:
@@ -88,15 +89,8 @@ def server(
 @contextmanager
 def given(path: Path | str) -> Iterator[None]:
     """Tell all that is started inside of the server."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(path)
-    try:
+    with environment(**{VARIABLE: str(path)}):
         yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
 
 
 def reach(*, start: bool = True, wait: bool = True) -> Path | None:
@@ -120,16 +114,23 @@ def reach(*, start: bool = True, wait: bool = True) -> Path | None:
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         return None  # somebody else's: nothing is sent there
     path = folder / state()
-    if reachable(str(path)):
-        return path
-    if not start:
-        return None
     # Of several that come at once, one starts the server.
     with FileLock(folder / "lock"):
         if reachable(str(path)):
             return path
-        process = _start(path, owned=False)
-        return path if wait and process and _listens(process, path) else None
+        on_its_way = coming(path)
+        process = None if on_its_way or not start else _start(path, owned=False)
+    if process is None and not on_its_way:
+        return None
+    return path if wait and _listens(path, process) else None
+
+
+def coming(path: Path) -> bool:
+    """Return whether a server that is to be at `path` has its imports to do yet."""
+    found = [
+        reachable(str(f)) for f in path.parent.glob(path.name + warm_server.COMING.format("*"))
+    ]
+    return any(found)
 
 
 def reachable(given: str | None) -> Path | None:
@@ -146,7 +147,7 @@ def reachable(given: str | None) -> Path | None:
 
 def _start(path: Path, *, owned: bool) -> subprocess.Popen[bytes] | None:
     """Start a server; None where its socket's path is too long."""
-    if len(os.fsencode(str(path))) + len(".new") > LONGEST:
+    if len(os.fsencode(str(path))) + len(warm_server.COMING.format(2**22)) > LONGEST:
         return None
     with suppress(OSError):
         path.unlink()
@@ -154,23 +155,33 @@ def _start(path: Path, *, owned: bool) -> subprocess.Popen[bytes] | None:
     env.pop(VARIABLE, None)
     # A server outlives the job that may start it.
     env.pop(strays.NAME, None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "ballbook.warm_server", str(path), *([] if owned else ["--idle"])],
-        stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=env, cwd=path.parent, start_new_session=True,
-    )  # fmt: skip
+    # Bound here, so that from this moment on everybody sees that it is coming.
+    hidden, listener = warm_server.announce(path)
+    with listener:
+        number = listener.fileno()
+        given = [str(path), str(hidden), str(number), *([] if owned else ["--idle"])]
+        return subprocess.Popen(
+            [sys.executable, "-m", "ballbook.warm_server", *given], pass_fds=[number],
+            stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=env, cwd=path.parent, start_new_session=True,
+        )  # fmt: skip
 
 
-def _listens(process: subprocess.Popen[bytes], path: Path) -> bool:
-    """Wait until a server listens; False where it does not come up."""
+def _listens(path: Path, process: subprocess.Popen[bytes] | None = None) -> bool:
+    """Wait until a server listens; False where it does not come up.
+
+    One that somebody else started, `process` does not tell of: its socket does.
+    """
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if path.exists():
             return True
-        if process.poll() is not None:
-            return False
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+        if process.poll() is not None if process else not coming(path):
+            return path.exists()
+        # Each look at somebody else's server is a connection that it will have to close.
+        time.sleep(0.01 if process else 0.1)
+    if process:
+        process.kill()
+        process.wait()
     return False

@@ -95,6 +95,7 @@ def preload(*, builds: bool = False) -> None:
         from ballbook import rehearsal
 
         rehearsal.pages()
+        rehearsal.book()
     _no_debugger()
     _one_of_each()
 
@@ -165,27 +166,52 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: list[i
     connection.sendall(data)
 
 
+# A process number and a suffix: what is added to the name of a socket that cannot be used yet.
+COMING = ".{}.new"
+
+
+def announce(path: Path) -> tuple[Path, socket.socket]:
+    """Bind the socket of a server that is to be at `path`, under a name that says it is coming.
+
+    Returns
+    -------
+    hidden : Path
+    listener : socket
+    """
+    hidden = Path(str(path) + COMING.format(os.getpid()))
+    hidden.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(hidden))
+    listener.listen(64)
+    return hidden, listener
+
+
 class Server:
     """Accepts clients and forks a child for each; see the module for the protocol.
 
     Parameters
     ----------
     path : Path
-        Where its socket is made; the folder is the user's own.
+        Where its socket is once it runs; the folder is the user's own.
+    hidden, listener : Path and socket
+        What `announce` returned.
     owned : bool
         Whether it leaves when standard input closes; else when idle.
     idle : float
         Seconds without a child after which an unowned server leaves.
     """
 
-    def __init__(self, path: Path, *, owned: bool, idle: float) -> None:
+    def __init__(
+        self, path: Path, hidden: Path, listener: socket.socket, *, owned: bool, idle: float
+    ) -> None:
         self.path = path
+        self.hidden = hidden
+        self.listener = listener
         self.owned = owned
         self.idle = idle
         self.children: dict[int, Child] = {}
         self.selector = selectors.DefaultSelector()
         self.last = time.monotonic()
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.wake_in, self.wake_out = os.pipe()
         self.socket = 0
 
@@ -199,12 +225,7 @@ class Server:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self.wake_out, warn_on_full_buffer=False)
         adopt_orphans()
-        # Bound under another name first, so that a socket that can be seen can be used.
-        hidden = self.path.with_suffix(".new")
-        hidden.unlink(missing_ok=True)
-        self.listener.bind(str(hidden))
-        self.listener.listen(64)
-        hidden.rename(self.path)
+        self.hidden.rename(self.path)
         self.socket = self.path.stat().st_ino
         self.selector.register(self.listener, selectors.EVENT_READ)
         self.selector.register(self.wake_in, selectors.EVENT_READ)
@@ -446,16 +467,25 @@ def _main(argv: list[str]) -> int:
 
 
 def main() -> None:
-    """Start a server: ``python -m ballbook.warm_server SOCKET [--idle]``."""
+    """Start a server: ``python -m ballbook.warm_server SOCKET [HIDDEN DESCRIPTOR] [--idle]``."""
     # As the launcher of cold kernels does: a folder one happens to be in holds no modules.
     del sys.path[0]
     owned = "--idle" not in sys.argv[2:]
     if owned:
         # Busy with imports it would not notice that its owner left.
         end_with_parent(os.getppid())
-    preload(builds=not owned)
-    outlive_parent()
-    Server(Path(sys.argv[1]), owned=owned, idle=IDLE).run()
+    path, *bound = (a for a in sys.argv[1:] if a != "--idle")
+    if bound:
+        hidden, listener = Path(bound[0]), socket.socket(fileno=int(bound[1]))
+    else:
+        hidden, listener = announce(Path(path))
+    server = Server(Path(path), hidden, listener, owned=owned, idle=IDLE)
+    try:
+        preload(builds=not owned)
+        outlive_parent()
+        server.run()
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
