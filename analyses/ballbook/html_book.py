@@ -462,7 +462,7 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     from pybtex import plugin
     from sphinx import jinja2glue
 
-    templates = work.with_name("templates")
+    templates = work / "templates"
     templates.mkdir(parents=True, exist_ok=True)
     # It would look through all installed packages again for every reference.
     plugin.entry_points = cache(plugin.entry_points)
