@@ -40,7 +40,7 @@ test-cluster: $(CLUSTER)  ## As root on Debian: a real SLURM on this machine run
 	@python tests/cluster/prove.py --out data/recorded/cluster
 	@python tests/cluster/prove_kubernetes.py --out data/recorded/cluster
 
-bench: $(READY)  ## How long builds take, beside Jupyter Book's own executor (20 minutes)
+bench: $(READY)  ## How long builds take, beside Jupyter Book's own executor (15 minutes)
 	@python -m ballbook.bench --out data/recorded/bench
 
 faults: $(READY)  ## What becomes of builds that are killed, starved or hung (30 minutes, Linux)

@@ -121,6 +121,32 @@ def test_the_book_is_rehearsed_without_a_warning(monkeypatch: pytest.MonkeyPatch
     assert (code, [x for x in lines if "WARNING" in x or "ERROR" in x]) == (0, [])
 
 
+def test_a_rehearsal_changes_nothing_by_which_sphinx_renders_everything_anew(
+    tmp_path: Path,
+) -> None:
+    # What a page would look like in another configuration, Sphinx keeps as one hash.
+    code = (
+        "import sys, pathlib\nfrom ballbook import html_book, rehearsal\n"
+        "if len(sys.argv) > 2: rehearsal.book()\n"
+        "source, work = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1] + '-work')\n"
+        "html_book.jupyter_book(source, work)\n"
+        "print((work / '_build/html/.buildinfo').read_text())"
+    )
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "_toc.yml").write_text("format: jb-book\nroot: index\n", encoding="utf8")
+    (source / "index.md").write_text("# Title\n", encoding="utf8")
+    (source / "_config.yml").write_text("title: Book\n", encoding="utf8")
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code, str(source), *more], capture_output=True, text=True,
+            check=True, timeout=120,
+        ).stdout
+        for more in ((), ("rehearsed",))
+    )  # fmt: skip
+    assert "config:" in first and first == second
+
+
 def test_nothing_of_one_notebook_reaches_another() -> None:
     outputs(
         "import numpy, os, sys, ballbook.survival, pandas\n"

@@ -44,6 +44,8 @@ sphinx:
   extra_extensions: [sphinxcontrib.bibtex]
   config:
     bibtex_bibfiles: [references.bib]
+    # Themes add to this list; Sphinx gives all builds of a process the same one when none is set.
+    templates_path: []
     html_theme_options: {home_page_in_toc: true, show_toc_level: 2}
 """,
     "references.bib": "@misc{one, title = {One}, author = {One, A. and Two, B.}, year = {2026}}",
