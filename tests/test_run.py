@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import papermill
 import pytest
 
-from ballbook import placing
+from ballbook import placing, run
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = """source: demo2026
@@ -281,6 +282,17 @@ def test_what_a_living_run_writes_is_left_alone(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         [living.name, elsewhere.name, other.name]
     )
+
+
+def test_an_error_that_the_kernel_could_not_tell_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise papermill.PapermillExecutionError(4, 3, "x", "CellExecutionError", "", [])
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    with pytest.raises(run.RunFailed, match=r"in cell 3: .*could not say more, for want of memory"):
+        run.run("printed-numbers", out=tmp_path / "out")
 
 
 def test_a_claim_without_a_verdict_fails_the_run(home: Path, tmp_path: Path) -> None:
