@@ -128,9 +128,10 @@ def png(figure: Figure) -> bytes:
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+    plain = {"compress_level": 0}
+    figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight", pil_kwargs=plain)
     with Image.open(drawn) as image:
-        image.convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+        image.convert("RGB").quantize(128).save(small, "PNG", compress_level=8)
     return small.getvalue()
 
 

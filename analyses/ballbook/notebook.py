@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ballbook import __version__, catalog, claims, disclosure, figures, paths, render, resources
+from ballbook.aside import Aside
 from ballbook.claims import Claim
 from ballbook.parameters import Parameter
 from ballbook.results import Estimate, Gate, Tier, Verdict, as_json, clean
@@ -135,6 +136,8 @@ class Page:
         self._library = library_sha256()
         self._figures = 0
         self._drawing = os.environ.get(FIGURES) != "0"
+        # One at a time: a figure is kept until it is drawn.
+        self._picture = Aside()
         self._started = time.perf_counter()
         self._watch = resources.Watch()
         self._start = datetime.now(UTC)
@@ -230,10 +233,13 @@ class Page:
         if not self._drawing:
             plt.close(figure)
             return
-        drawing = figures.svg(figure, f"{self.slug}-{name}")
         links = {"SVG": f"figures/{name}.svg", "PNG": f"figures/{name}.png"}
+        self._picture.wait()
+        self._picture = Aside(partial(write_png, figure, self.out / links["PNG"]))
+        drawing = figures.svg(figure, f"{self.slug}-{name}")
         (self.out / links["SVG"]).write_text(drawing, encoding="utf8")
-        (self.out / links["PNG"]).write_bytes(figures.png(figure))
+        if not self._picture.begun:
+            self._picture.wait()
         plt.close(figure)
         if data is not None:
             links["CSV"] = f"figures/{name}.csv"
@@ -631,6 +637,7 @@ class Page:
             "verdicts": [as_json(v) for v in self.verdicts_found],
             "provenance": record,
         }
+        self._picture.wait()
         write_json(results, self.out / "results.json")
         # Apart from the results, which are the same on every machine.
         taken = {"resources": self._watch.read()}
@@ -692,6 +699,11 @@ def library_sha256() -> str:
     for file in sorted([*files, *paths.data().glob("claims/*.yml")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def write_png(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG."""
+    file.write_bytes(figures.png(figure))
 
 
 def write_json(content: Any, path: Path) -> None:
