@@ -144,30 +144,40 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
 
     from ballbook import prompt_client, running_cell, warm, warm_kernels, warm_server
 
-    source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
-    # The kernel that runs is the one of this environment, whatever a reader's editor wrote.
-    source.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    source.metadata["language_info"] = {"name": "python"}
     # Socket files have short paths only; ports would be open to other users of the machine.
     placing.sweep_sockets()
     sockets = Path(tempfile.mkdtemp(prefix=f"bb-{os.getpid()}-"))
     # Parameters are checked already, and by more types than papermill knows.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     KernelProvisionerFactory.instance().default_provisioner_name = warm_kernels.NAME
+    config = Config(
+        {
+            "KernelManager": {
+                "transport": "ipc",
+                "client_class": prompt_client.NAME,
+                "connection_file": str(sockets / "kernel.json"),
+            }
+        }
+    )
 
     def once(server: Path | None) -> NotebookNode:
-        with environment(
+        surroundings = environment(
             BALLBOOK_WARM=str(server or 0),
             BALLBOOK_OUT=str(work),
             JUPYTER_RUNTIME_DIR=str(sockets),
             PYTHONHASHSEED="0",
             MPLBACKEND="agg",
             **warm_server.THREADS,
-        ):
+        )
+        with surroundings, running_cell.begun(config, work):
+            source = nbformat.from_dict(json.loads(json.dumps(analysis.notebook)))
+            # The kernel is the one of this environment, whatever a reader's editor wrote.
+            source.metadata["kernelspec"] = {
+                "name": "python3",
+                "display_name": "Python 3",
+                "language": "python",
+            }
+            source.metadata["language_info"] = {"name": "python"}
             return papermill.execute_notebook(
                 source,
                 None,
@@ -176,16 +186,6 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=False,
-                config=Config(
-                    {
-                        "KernelManager": {
-                            "transport": "ipc",
-                            "client_class": prompt_client.NAME,
-                            "connection_file": str(sockets / "kernel.json"),
-                        }
-                    }
-                ),
-                extra_arguments=["--IPKernelApp.log_level=50"],
                 cwd=str(work),
             )
 

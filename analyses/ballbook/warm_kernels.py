@@ -52,4 +52,4 @@ class WarmProvisioner(LocalProvisioner):
         """
         end = time.monotonic() + 1
         while await self.poll() is None and time.monotonic() < end:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.001)
