@@ -114,6 +114,6 @@ def test_the_book_holds_it(tmp_path: Path) -> None:
     assert contents.index("caption: Reference") < contents.index("- file: dictionary\n")
     assert "[data dictionary](dictionary.md)" in (ROOT / "book" / "how-to-rerun.md").read_text()
     part = next(p for p in html_book.every_part(pd.DataFrame()) if p.name == "dictionary")
-    html_book.make(part, tmp_path)
+    html_book.make(part, part.key(), tmp_path)
     assert (tmp_path / "source" / "dictionary.md").read_text("utf8").startswith("# The data dict")
     assert (tmp_path / "extra" / "dictionary.csv").read_text("utf8").startswith("table,column,")

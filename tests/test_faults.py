@@ -98,10 +98,10 @@ def test_a_part_that_was_damaged_is_made_again(tmp_path: Path) -> None:
 
     part = html_book.Part("part", write)
     for _ in range(2):
-        html_book.make(part, tmp_path / "part")
+        html_book.make(part, part.key(), tmp_path / "part")
     assert len(made) == 1
     (tmp_path / "part" / "source" / "a.md").write_text("wh", encoding="utf8")
-    html_book.make(part, tmp_path / "part")
+    html_book.make(part, part.key(), tmp_path / "part")
     assert (tmp_path / "part" / "source" / "a.md").read_text(encoding="utf8") == "whole"
 
 

@@ -165,3 +165,34 @@ def test_data_that_come_or_go_make_a_page_stale(monkeypatch: pytest.MonkeyPatch)
     changed = [k for k in with_data.parts if with_data.parts[k] != without.parts[k]]
     assert changed == (["data"] if analyses.find(PAGE).meta["data"] else [])
     assert paths.data().is_dir()
+
+
+def test_a_listing_reads_again_what_is_not_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "in/b", "in/c"):
+        (tmp_path / name).write_text(name)
+    first = freshness.listing(tmp_path)
+    assert list(first) == ["a", "in/b", "in/c"]
+    assert freshness.listing(tmp_path, "in") == {k: v for k, v in first.items() if k != "a"}
+    os.utime(tmp_path / "a", ns=(0, 0))
+    (tmp_path / "in" / "b").write_text("longer")
+    assert freshness.listing(tmp_path, known=first) == freshness.listing(tmp_path)
+    # What looks as it was is believed.
+    told = {name: [size, time, "?"] for name, (size, time, _) in first.items()}
+    again = freshness.listing(tmp_path, known=told)
+    assert [again[name][2] == "?" for name in first] == [False, False, True]
+
+
+def test_a_module_that_changes_is_seen_after_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+    shutil.copytree(freshness.LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(freshness, "LIBRARY", library)
+    with freshness.at_once():
+        before = freshness.of_page("ikzf1-outcome").id
+    with (library / "run.py").open("a") as handle:
+        handle.write("# changed\n")
+    assert freshness.of_page("ikzf1-outcome").id != before
+    with freshness.at_once():
+        assert freshness.of_page("ikzf1-outcome").id != before

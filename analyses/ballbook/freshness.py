@@ -31,7 +31,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -82,7 +83,9 @@ class Fingerprint:
         """Name of the stamp in a run's folder."""
         return f".fresh-{self.id}.json"
 
-    def stamp(self, folder: Path, within: str = ".") -> None:
+    def stamp(
+        self, folder: Path, within: str = "", known: Mapping[str, list[Any]] | None = None
+    ) -> None:
         """Write the fingerprint into the folder of a run, in place of an earlier one.
 
         Parameters
@@ -90,9 +93,11 @@ class Fingerprint:
         folder : Path
         within : str
             Folder in it whose files are listed.
+        known : mapping, optional
+            See `listing`.
         """
         forget(folder)
-        stamp = dict(self.parts) | {MADE: listing(folder, within)}
+        stamp = dict(self.parts) | {MADE: listing(folder, within, known)}
         (folder / self.name).write_text(json.dumps(stamp, indent=1) + "\n", "utf8")
 
     def reasons(self, folder: Path, made: str = "results.json") -> list[str]:
@@ -113,10 +118,29 @@ class Fingerprint:
         return changed or ["never run"]
 
 
-def listing(folder: Path, within: str = ".") -> dict[str, list[Any]]:
-    """Return size, time and SHA-256 of every file of a folder, or of a folder in it, by name."""
-    files = sorted(p for p in (folder / within).rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): list(_made(p)) for p in files}
+def listing(
+    folder: Path, within: str = "", known: Mapping[str, list[Any]] | None = None
+) -> dict[str, list[Any]]:
+    """Return size, time and SHA-256 of every file of a folder, or of a folder in it, by name.
+
+    Parameters
+    ----------
+    folder : Path
+    within : str
+    known : mapping, optional
+        An earlier listing: a file whose size and time are as they were is not read.
+    """
+    found = {}
+    for root, _, names in os.walk(folder / within):
+        inner = os.path.relpath(root, folder)
+        for name in names:
+            file = f"{root}/{name}"
+            called = name if inner == "." else f"{inner}/{name}"
+            stat = os.stat(file)  # noqa: PTH116 - hundreds of files
+            was = (known or {}).get(called)
+            so = was is not None and was[:2] == [stat.st_size, stat.st_mtime_ns]
+            found[called] = was if so and was else list(_made(Path(file)))
+    return dict(sorted(found.items()))
 
 
 def damaged(folder: Path, listed: Mapping[str, list[Any]]) -> list[str]:
@@ -296,8 +320,23 @@ def _closure(names: frozenset[str], library: Library) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
+_seen: list[Library] = []
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Look at the library once for all that is asked inside, which is not to take long."""
+    _seen.append(_library())
+    try:
+        yield
+    finally:
+        _seen.pop()
+
+
 def _library() -> Library:
     """Return the state of every module, by which what was found out of them is kept."""
+    if _seen:
+        return _seen[-1]
     with os.scandir(LIBRARY) as found:
         files = [(f.name, f.stat()) for f in found if f.name.endswith(".py")]
     return tuple(sorted((name[:-3], s.st_mtime_ns, s.st_size) for name, s in files))
@@ -399,11 +438,17 @@ def _claims_in(path: Path, mtime_ns: int, size: int) -> tuple[frozenset[str], fr
     return frozenset(ids), frozenset(re.findall(r"\banalysis:\s*([a-z0-9-]+)", text))
 
 
+@lru_cache(maxsize=128)
+def _begun(words: frozenset[str]) -> tuple[str, ...]:
+    return tuple(w.rstrip("{") for w in words if w.endswith("-{"))
+
+
 def _tables(
     slug: str, source: str, modules: Iterable[str], meta: Mapping[str, Any], *, own_cohort: bool
 ) -> Iterable[str | bytes]:
-    words = _tokens(source) | _words_of(tuple(modules), _library())
-    begun = tuple(w.rstrip("{") for w in words if w.endswith("-{"))
+    own, of_library = _tokens(source), _words_of(tuple(modules), _library())
+    words = own | of_library
+    begun = _begun(own) + _begun(of_library)
     data = paths.data()
     used = [
         f

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -25,7 +26,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from html import escape
+from importlib import metadata
+from importlib.metadata import EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -54,6 +58,7 @@ BACKLINK = r'\g<0> <a class="bb-backlink" href="../ledger.html#\1">ledger</a>'
 CITATION = re.compile(r"\{cite(?::\w+)?\}`[^`]*`")
 # Read by Sphinx as a whole; a change here can show on any page.
 EVERYWHERE = ("_config.yml", "_toc.yml", "references.bib")
+RECORD = "rendered.json"
 NOT_FOR_READERS = (".doctrees", "_sources", ".buildinfo", "objects.inv")
 
 
@@ -125,20 +130,22 @@ def publish(root: Path, work: Path, before: Path) -> None:
     No file of a published book is ever written again, so that two books may share it. Same size
     and time is no change, as in `ballbook.freshness.damaged`.
     """
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in NOT_FOR_READERS]
-        here = Path(folder).relative_to(root)
-        (work / here).mkdir(exist_ok=True)
-        for name in files:
+    work.mkdir(exist_ok=True)
+    with os.scandir(root) as found:
+        for entry in found:
+            name = entry.name
             if name in NOT_FOR_READERS:
                 continue
-            file, place, old = Path(folder, name), work / here / name, before / here / name
+            if entry.is_dir():
+                publish(root / name, work / name, before / name)
+                continue
+            place, old = f"{work}/{name}", f"{before}/{name}"
             with contextlib.suppress(OSError):
-                new, was = file.stat(), old.stat()
+                new, was = entry.stat(), os.stat(old)  # noqa: PTH116 - hundreds of files
                 if (new.st_size, new.st_mtime_ns) == (was.st_size, was.st_mtime_ns):
                     os.link(old, place)
                     continue
-            shutil.copy2(file, place)
+            shutil.copy2(entry.path, place)
 
 
 # ------------------------------------------------------------------------------------ staging
@@ -151,8 +158,10 @@ def stage(frame: pd.DataFrame) -> tuple[Path, Path]:
     """
     made = paths.build() / "parts"
     wanted = {part.name: part for part in every_part(frame)}
-    for part in wanted.values():
-        make(part, made / part.name)
+    with freshness.at_once():
+        keys = {name: part.key() for name, part in wanted.items()}
+    for name, part in wanted.items():
+        make(part, keys[name], made / name)
     for old in made.iterdir():
         if old.name not in wanted:
             shutil.rmtree(old)
@@ -169,9 +178,8 @@ def stage(frame: pd.DataFrame) -> tuple[Path, Path]:
     return source, extra
 
 
-def make(part: Part, folder: Path) -> None:
-    """Make a part in its folder, unless it is there and nothing behind it changed."""
-    key = part.key()
+def make(part: Part, key: str, folder: Path) -> None:
+    """Make a part in its folder, unless it is there and nothing behind it (`key`) changed."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         made = json.loads((folder / "key").read_text("utf8"))
         if made["key"] == key and not freshness.damaged(folder, made["made"]):
@@ -293,7 +301,11 @@ def contents() -> list[str]:
 
 def chapters_of_book() -> list[dict[str, list[dict[str, str]]]]:
     """Return the parts of the table of contents."""
-    text = (paths.book() / "_toc.yml").read_text(encoding="utf8")
+    return _chapters_in((paths.book() / "_toc.yml").read_text(encoding="utf8"))
+
+
+@cache
+def _chapters_in(text: str) -> list[dict[str, list[dict[str, str]]]]:
     found: list[dict[str, list[dict[str, str]]]] = yaml.safe_load(text)["parts"]
     return found
 
@@ -410,15 +422,15 @@ def sphinx(source: Path, *, whole: bool = False) -> Path:
         With the warnings.
     """
     work = paths.build() / "jupyter-book"
-    record = work / "rendered.json"
+    record = work / RECORD
     key = everywhere(source)
     html = work / "_build" / "html"
     inventory = html / "objects.inv"
-    before = None
+    before, made = None, {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         was = json.loads(record.read_text(encoding="utf8"))
         if not whole and was["key"] == key and not freshness.damaged(html, was["made"]):
-            before = inventory.read_bytes()
+            before, made = inventory.read_bytes(), was["made"]
     if before is None:
         shutil.rmtree(work, ignore_errors=True)
     # Until it is done nothing may build upon it: what Sphinx warned of once it does not again.
@@ -433,9 +445,16 @@ def sphinx(source: Path, *, whole: bool = False) -> Path:
         raise run.StrictBuildFailed("the book has warnings:\n" + "\n".join(notable))
     if before is not None and inventory.read_bytes() != before:
         return sphinx(source, whole=True)
-    rendered = {"key": key, "made": freshness.listing(html)}
-    record.write_text(json.dumps(rendered), encoding="utf8")
+    told = {"key": key, "made": freshness.listing(html, known=made)}
+    record.write_text(json.dumps(told), encoding="utf8")
     return html
+
+
+def rendered(within: str) -> dict[str, list[Any]]:
+    """Return what `sphinx` listed last, as of a folder `within` another."""
+    file = paths.build() / "jupyter-book" / RECORD
+    made = json.loads(file.read_text(encoding="utf8"))["made"]
+    return {f"{within}/{name}": state for name, state in made.items()}
 
 
 def everywhere(source: Path) -> dict[str, str]:
@@ -460,12 +479,13 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     from jinja2.sandbox import SandboxedEnvironment
     from jupyter_book.cli.main import main
     from pybtex import plugin
-    from sphinx import jinja2glue
+    from sphinx import jinja2glue, registry, theming
+    from sphinxcontrib.bibtex import plugin as references
 
     templates = work / "templates"
     templates.mkdir(parents=True, exist_ok=True)
-    # It would look through all installed packages again for every reference.
-    plugin.entry_points = cache(plugin.entry_points)
+    for module in (plugin, references, registry, theming):
+        vars(module)["entry_points"] = entry_points
     # It would compile the templates of the theme in every build.
     kept = FileSystemBytecodeCache(str(templates))
     quick = partial(SandboxedEnvironment, bytecode_cache=kept)
@@ -473,6 +493,8 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
     arguments = ["build", str(source), "--path-output", str(work)]
     said = io.StringIO()
     before = Path.cwd()
+    # Thousands of messages, for nobody.
+    logging.disable(logging.DEBUG)
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             main([*arguments, "-W", "--keep-going", "--quiet"], standalone_mode=False)
@@ -484,10 +506,23 @@ def jupyter_book(source: Path, work: Path) -> tuple[list[str], int]:
         code = 1
     finally:
         os.chdir(before)
+        logging.disable(logging.NOTSET)
     # Sphinx leaves a copy of the traceback among the temporary files.
     for left in re.findall(r"\S+sphinx-err-\w+\.log", said.getvalue()):
         Path(left).unlink(missing_ok=True)
     return said.getvalue().splitlines(), code
+
+
+@cache
+def installed() -> Any:
+    """Return what all installed packages offer, looked through once a process."""
+    return metadata.entry_points()
+
+
+def entry_points(**wanted: str) -> EntryPoints:
+    """Return what installed packages offer, as `importlib.metadata.entry_points` does."""
+    found: EntryPoints = installed().select(**wanted)
+    return found
 
 
 def tidy_index(file: Path) -> None:
