@@ -201,3 +201,9 @@ def test_a_warm_kernel_has_no_software_loaded_that_a_page_would_then_cite(
     warm = loaded(code, *warm_server.PRELOAD)
     for slug, names in of_pages.items():
         assert warm & set(paragraph.NAMED) <= packages(names), slug
+
+
+def test_who_leaves_a_build_to_a_server_imports_next_to_nothing() -> None:
+    found = modules("import ballbook.__main__, ballbook.forked, ballbook.served, ballbook.warm")
+    assert not {"click", "subprocess", "tempfile", "ballbook.cli", "ballbook.build"} & found
+    assert not {name.partition(".")[0] for name in found} & declared()

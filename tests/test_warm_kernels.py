@@ -304,7 +304,7 @@ def test_long_paths_and_other_users_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert warm.reachable("/" + "x" * 120) is None
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv(warm.VARIABLE)
     folder = tmp_path / f"bb-warm-{os.getuid()}"
     folder.mkdir(mode=0o777)
@@ -318,10 +318,10 @@ def test_long_paths_and_other_users_are_left_alone(
 def test_a_server_that_is_coming_is_waited_for_and_not_started_twice(
     tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(short))
+    monkeypatch.setenv("TMPDIR", str(short))
     monkeypatch.delenv(warm.VARIABLE)
     monkeypatch.setattr(warm, "_start", lambda *_, **__: pytest.fail("started another"))
-    assert warm.reach(start=False) is None
+    assert warm.idle() is None
     path = short / f"bb-warm-{os.getuid()}" / warm.state()
     hidden, listener = warm_server.announce(path)
     assert (warm.coming(path), warm.reachable(str(path))) == (True, None)
@@ -334,7 +334,7 @@ def test_a_server_that_is_coming_is_waited_for_and_not_started_twice(
     # What is left of one that died is no server, and none that comes.
     path.rename(hidden)
     assert not warm.coming(path)
-    assert warm.reach(start=False) is None
+    assert warm.idle() is None
 
 
 def test_a_server_leaves_no_sign_when_it_cannot_start(short: Path) -> None:
@@ -382,3 +382,41 @@ def test_warm_and_cold_runs_give_the_same_bytes(
         return json.dumps(found)
 
     assert results("warm", str(server)) == results("cold", "0")
+
+
+def test_memory_in_large_pages_holds_what_it_held() -> None:
+    code = (
+        "import hashlib, os\nfrom ballbook import warm_server\n"
+        "held = [os.urandom(2**20) for _ in range(40)]\n"
+        "once = hashlib.sha256(b''.join(held)).digest()\n"
+        "warm_server.use_large_pages()\n"
+        "assert hashlib.sha256(b''.join(held)).digest() == once\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    held[0] = bytes(2**20)\n"
+        "    os._exit(held[0] == held[1])\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert hashlib.sha256(b''.join(held)).digest() == once\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_kernel_that_nobody_takes_over_is_ended(tmp_path: Path) -> None:
+    from traitlets.config import Config
+
+    from ballbook import running_cell
+
+    config = Config({"KernelManager": {"connection_file": str(tmp_path / "kernel.json")}})
+    with running_cell.begun(config, tmp_path):
+        (manager,) = running_cell._begun
+        pid = manager.provisioner.pid
+        assert alive(pid)
+    assert running_cell._begun == []
+    assert eventually(lambda: not alive(pid))
+
+
+def test_packages_offer_what_they_offer() -> None:
+    from importlib import metadata
+
+    for wanted in ({"group": "sphinx.html_themes"}, {"group": "pybtex.backends", "name": "html"}):
+        assert set(html_book.entry_points(**wanted)) == set(metadata.entry_points(**wanted))

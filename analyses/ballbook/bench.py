@@ -343,7 +343,7 @@ class Bench:
 
 def build_command(cores: int) -> list[str]:
     """Return the command of our build."""
-    return [sys.executable, "-m", "ballbook.cli", "build", "--cores", str(cores)]
+    return [sys.executable, "-m", "ballbook", "build", "--cores", str(cores)]
 
 
 def book_command(source: Path) -> list[str]:

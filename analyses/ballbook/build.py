@@ -20,8 +20,9 @@ from pathlib import Path
 import click
 from filelock import FileLock, Timeout
 
-from ballbook import analyses, freshness, paths, pool, warm
+from ballbook import analyses, aside, freshness, paths, pool, warm
 from ballbook.freshness import Fingerprint
+from ballbook.variables import environment
 
 EXAMPLE, BOOK = "worked example", "the book"
 # Pages from which on a server of kernels is started for a build.
@@ -36,6 +37,7 @@ def build(
     only: Sequence[str] = (),
     timeout: float = pool.TIMEOUT,
     memory: int | None = None,
+    server: Path | None = None,
 ) -> Path:
     """Bring the book up to date and return the page at which it opens.
 
@@ -51,6 +53,8 @@ def build(
         Seconds after which a page is ended.
     memory : int, optional
         Megabytes that a page may take; when not given, its share of most of the machine's.
+    server : Path, optional
+        Socket of the server that this process was forked from, if it was.
 
     Raises
     ------
@@ -71,12 +75,12 @@ def build(
         render = book is not None and bool(book.reasons(paths.build(), "html/index.html"))
         if jobs or render:
             # Forked jobs find done what is imported here while the server starts.
-            with engine(len(jobs), partial(preload, pages=bool(jobs), book=render)) as server:
-                given = Limits(cores, timeout, memory, server)
-                if jobs:
-                    run_all(jobs, given)
+            ready = partial(preload, pages=bool(jobs), book=render)
+            with engine(len(jobs), ready, server) as idle:
+                given = Limits(cores, timeout, memory, idle)
+                run_all(jobs, given)
                 if book is not None and render:
-                    if cores > 1:
+                    if idle is None and cores > 1:
                         # Rendering takes one core; the other gets ready for the next edit.
                         with warm.given(chosen):
                             warm.reach(wait=False)
@@ -106,13 +110,12 @@ class Limits:
 
 
 @contextmanager
-def engine(jobs: int, meanwhile: Callable[[], None]) -> Iterator[Path | None]:
+def engine(jobs: int, meanwhile: Callable[[], None], known: Path | None) -> Iterator[Path | None]:
     """Give the server to fork jobs from, where one is up; else one for the kernels of this build.
 
     For one or two pages a server costs more than it saves.
     """
-    # One that was named is somebody's, and has the kernels' imports only.
-    idle = None if os.environ.get(warm.VARIABLE) else warm.reach(start=False)
+    idle = known or warm.idle()
     if idle is not None:
         with warm.given(idle):
             yield idle
@@ -154,7 +157,8 @@ def sweep_up() -> None:
 
 def fingerprints(only: Sequence[str] = ()) -> dict[str, Fingerprint]:
     """Return what pages depend on, by slug; of all pages when none is named."""
-    return {slug: freshness.of_page(slug) for slug in only or analyses.slugs()}
+    with freshness.at_once():
+        return {slug: freshness.of_page(slug) for slug in only or analyses.slugs()}
 
 
 def stale(pages: Mapping[str, Fingerprint]) -> dict[str, list[str]]:
@@ -191,10 +195,9 @@ def run_all(jobs: Sequence[pool.Job], limits: Limits) -> None:
     RunFailed
         With the summary of what failed.
     """
-    memory = limits.memory or most_memory() // max(1, min(limits.cores, len(jobs)))
-    before = os.environ.get(pool.MEMORY)
-    os.environ[pool.MEMORY] = str(memory)
-    try:
+    if not jobs:
+        return
+    with sharing(limits, len(jobs)):
         ended = pool.run(
             jobs,
             cores=limits.cores,
@@ -203,15 +206,19 @@ def run_all(jobs: Sequence[pool.Job], limits: Limits) -> None:
             server=limits.server,
             told=tell,
         )
-    finally:
-        if before is None:
-            del os.environ[pool.MEMORY]
-        else:
-            os.environ[pool.MEMORY] = before
     if any(o.failed for o in ended):
         from ballbook.run import RunFailed
 
         raise RunFailed(pool.summary(ended, len(jobs)))
+
+
+@contextmanager
+def sharing(limits: Limits, jobs: int) -> Iterator[None]:
+    """Tell jobs that are started inside what each of so many may take."""
+    memory = limits.memory or most_memory() // max(1, min(limits.cores, jobs))
+    spare = "1" if jobs < limits.cores else ""
+    with environment(**{pool.MEMORY: str(memory), aside.SPARE: spare}):
+        yield
 
 
 def most_memory() -> int:
@@ -289,7 +296,7 @@ def make_book(parts: Mapping[str, str] | None = None) -> str:
     now = freshness.of_book() if parts is None else Fingerprint(parts)
     freshness.forget(paths.build())
     html_book.render()
-    now.stamp(paths.build(), "html")
+    now.stamp(paths.build(), "html", html_book.rendered("html"))
     return ""
 
 

@@ -323,7 +323,7 @@ class Build:
         self.log = tempfile.TemporaryFile("w+", encoding="utf8", errors="replace")  # noqa: SIM115
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ballbook.cli", *arguments],
+            [sys.executable, "-m", "ballbook", *arguments],
             env=book.surroundings() | env, cwd=book.home,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip

@@ -5,15 +5,34 @@ The protocol is that of `ballbook.warm_server`.
 
 from __future__ import annotations
 
+import json
 import select
 import signal
 import socket
-import subprocess
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ballbook import warm_server
+
+def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return the message of a client and the file descriptors that came with it."""
+    data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 3)
+    (size,) = struct.unpack("!I", data[:4])
+    data = data[4:]
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise ConnectionError("the client left before its message was whole")
+        data += more
+    return json.loads(data), descriptors
+
+
+def send(connection: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
+    """Send a message and file descriptors to the server."""
+    data = json.dumps(message).encode()
+    socket.send_fds(connection, [struct.pack("!I", len(data))], descriptors)
+    connection.sendall(data)
 
 
 class Forked:
@@ -57,7 +76,7 @@ class Forked:
             self._socket.settimeout(30)
             self._socket.connect(path)
             message = {**what, "env": env, "cwd": cwd}
-            warm_server.send(self._socket, message, list(descriptors))
+            send(self._socket, message, list(descriptors))
             while b"\n" not in self._inbox:
                 data = self._socket.recv(1024)
                 if not data:
@@ -109,6 +128,8 @@ class Forked:
         while self.returncode is None:
             left = 3600.0 if end is None else end - time.monotonic()
             if left <= 0:
+                import subprocess
+
                 raise subprocess.TimeoutExpired("kernel", timeout or 0)
             self._listen(left)
         return self.returncode

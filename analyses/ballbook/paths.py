@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from ballbook.errors import Refusal
 
 MARKER = Path("data") / "catalog.yml"
@@ -69,6 +67,8 @@ def cache() -> Path:
     """Return the folder of downloaded files: `$BALLBOOK_CACHE`, else the user's cache folder."""
     given = os.environ.get("BALLBOOK_CACHE")
     if not given:
+        import platformdirs
+
         return Path(platformdirs.user_cache_dir("ballbook"))
     path = Path(given).expanduser()
     return path if path.is_absolute() else (root() / path).resolve()

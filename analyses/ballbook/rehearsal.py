@@ -70,9 +70,9 @@ def pages() -> None:
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
-    from ballbook import prompt_client, report, run, running_cell, warm_kernels
+    from ballbook import prompt_client, report, run, running_cell, strays, warm_kernels, warm_server
 
-    del papermill, pybtex, prompt_client, run, running_cell, warm_kernels
+    del papermill, pybtex, prompt_client, run, running_cell, strays, warm_kernels, warm_server
     notebook = jupytext.reads(TEXT, fmt={"extension": ".md"})
     nbformat.validate(notebook)
     for cell in notebook.cells:

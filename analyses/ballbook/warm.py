@@ -12,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from ballbook import paths, strays, warm_server
+from ballbook import paths
 from ballbook.variables import environment
+
+if TYPE_CHECKING:
+    import subprocess
 
 VARIABLE = "BALLBOOK_WARM"
 PATIENCE = 60.0
@@ -71,6 +71,8 @@ def server(
         with given(outer or "0"):
             yield outer
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix=f"bb-{os.getpid()}-") as folder:
         path = Path(folder) / "warm"
         process = _start(path, owned=True)
@@ -93,44 +95,58 @@ def given(path: Path | str) -> Iterator[None]:
         yield
 
 
-def reach(*, start: bool = True, wait: bool = True) -> Path | None:
-    """Return the socket of a server that can be used; None for cold kernels.
+def reach(*, wait: bool = True) -> Path | None:
+    """Return the socket of a server that can be used, started if need be; None for cold kernels.
 
     Parameters
     ----------
-    start : bool
-        Whether to start one that leaves when idle, where none is up.
     wait : bool
         Whether to wait for one that was started; without, it is for those who come later.
     """
-    if not possible():
-        return None
     named = os.environ.get(VARIABLE)
     if named:
-        return reachable(named)
-    folder = Path(tempfile.gettempdir()) / f"bb-warm-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077:
-        return None  # somebody else's: nothing is sent there
-    path = folder / state()
+        return reachable(named) if possible() else None
+    path = _place()
+    if path is None or reachable(str(path)):
+        return path
+    from filelock import FileLock
+
     # Of several that come at once, one starts the server.
-    with FileLock(folder / "lock"):
+    with FileLock(path.parent / "lock"):
         if reachable(str(path)):
             return path
         on_its_way = coming(path)
-        process = None if on_its_way or not start else _start(path, owned=False)
+        process = None if on_its_way else _start(path, owned=False)
     if process is None and not on_its_way:
         return None
     return path if wait and _listens(path, process) else None
 
 
+def idle() -> Path | None:
+    """Return the socket of a server that an earlier run left, if one is up; none is started."""
+    # One that was named is somebody's, and has the kernels' imports only.
+    path = None if os.environ.get(VARIABLE) else _place()
+    return path and reachable(str(path))
+
+
+def _place() -> Path | None:
+    """Return where a server without an owner listens; None where there can be none."""
+    if not possible():
+        return None
+    folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"bb-warm-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return None  # somebody else's: nothing is sent there
+    return folder / state()
+
+
 def coming(path: Path) -> bool:
     """Return whether a server that is to be at `path` has its imports to do yet."""
-    found = [
-        reachable(str(f)) for f in path.parent.glob(path.name + warm_server.COMING.format("*"))
-    ]
-    return any(found)
+    from ballbook.warm_server import COMING
+
+    hidden = path.parent.glob(path.name + COMING.format("*"))
+    return any(reachable(str(f)) for f in hidden)
 
 
 def reachable(given: str | None) -> Path | None:
@@ -147,6 +163,10 @@ def reachable(given: str | None) -> Path | None:
 
 def _start(path: Path, *, owned: bool) -> subprocess.Popen[bytes] | None:
     """Start a server; None where its socket's path is too long."""
+    import subprocess
+
+    from ballbook import strays, warm_server
+
     if len(os.fsencode(str(path))) + len(warm_server.COMING.format(2**22)) > LONGEST:
         return None
     with suppress(OSError):
