@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ballbook import small_book, warm
+from ballbook import faults, small_book, warm
 from ballbook.served import served
 
 
@@ -123,6 +123,22 @@ def test_an_interrupted_build_ends_with_all_it_began(place: Place, tmp_path: Pat
         assert eventually(lambda pid=kernel: not Path(f"/proc/{pid}").exists(), 20)
     place.edit("pass")
     assert place.say("build")[0] == 0
+
+
+def test_a_killed_driver_is_named_and_takes_its_jobs_along(place: Place, tmp_path: Path) -> None:
+    import psutil
+
+    told = tmp_path / "pid"
+    place.edit(f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(90)")
+    process = place.start("build")
+    assert eventually(lambda: told.is_file() and told.read_text())
+    children = psutil.Process(place.pid()).children()
+    (driver,) = [p for p in children if faults.drives(p)]
+    driver.kill()
+    assert process.communicate(timeout=30)[1] == "the build was killed by signal 9\n"
+    assert process.returncode == 128 + signal.SIGKILL
+    kernel = int(told.read_text())
+    assert eventually(lambda: not Path(f"/proc/{kernel}").exists(), 20)
 
 
 def test_a_build_whose_server_is_lost_goes_on_without(place: Place, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ def main() -> None:
         from ballbook.served import served
 
         code = served("ballbook.cli", "served", sys.argv[1:])
+        if code is not None and code < 0:
+            sys.stderr.write(f"the build was killed by signal {-code}\n")
+            code = 128 - code
         if code is not None:
             sys.exit(code)
     from ballbook.cli import main as commands

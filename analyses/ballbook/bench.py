@@ -112,7 +112,7 @@ class Plan:
     patients: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
     sets: int = 100
     share: int = 12
-    repeats: int = 3
+    repeats: int = 5
 
 
 QUICK = Plan(

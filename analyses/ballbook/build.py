@@ -37,7 +37,6 @@ def build(
     only: Sequence[str] = (),
     timeout: float = pool.TIMEOUT,
     memory: int | None = None,
-    server: Path | None = None,
 ) -> Path:
     """Bring the book up to date and return the page at which it opens.
 
@@ -53,8 +52,6 @@ def build(
         Seconds after which a page is ended.
     memory : int, optional
         Megabytes that a page may take; when not given, its share of most of the machine's.
-    server : Path, optional
-        Socket of the server that this process was forked from, if it was.
 
     Raises
     ------
@@ -75,12 +72,11 @@ def build(
         render = book is not None and bool(book.reasons(paths.build(), "html/index.html"))
         if jobs or render:
             # Forked jobs find done what is imported here while the server starts.
-            ready = partial(preload, pages=bool(jobs), book=render)
-            with engine(len(jobs), ready, server) as idle:
-                given = Limits(cores, timeout, memory, idle)
+            with engine(len(jobs), partial(preload, pages=bool(jobs), book=render)) as server:
+                given = Limits(cores, timeout, memory, server)
                 run_all(jobs, given)
                 if book is not None and render:
-                    if idle is None and cores > 1:
+                    if server is None and cores > 1:
                         # Rendering takes one core; the other gets ready for the next edit.
                         with warm.given(chosen):
                             warm.reach(wait=False)
@@ -110,12 +106,12 @@ class Limits:
 
 
 @contextmanager
-def engine(jobs: int, meanwhile: Callable[[], None], known: Path | None) -> Iterator[Path | None]:
+def engine(jobs: int, meanwhile: Callable[[], None]) -> Iterator[Path | None]:
     """Give the server to fork jobs from, where one is up; else one for the kernels of this build.
 
     For one or two pages a server costs more than it saves.
     """
-    idle = known or warm.idle()
+    idle = warm.idle()
     if idle is not None:
         with warm.given(idle):
             yield idle

@@ -467,11 +467,8 @@ def sweep(analysis: str, grid: tuple[str, ...], **given: Any) -> None:
 @click.option("--timeout", type=float, default=1800, show_default=True, help="Seconds for a page.")
 @click.option("--memory", type=int, help="Megabytes for a page (default: its share of 80%).")
 @click.option("--why", is_flag=True, help="Say what is stale and why, and run nothing.")
-@click.pass_obj
 @explained
-def build(
-    server: Path | None, cores: int, pages_only: bool, timeout: float, memory: int | None, why: bool
-) -> None:
+def build(cores: int, pages_only: bool, timeout: float, memory: int | None, why: bool) -> None:
     """Run all notebooks that changed and render the book."""
     from ballbook import build as builder
 
@@ -480,14 +477,14 @@ def build(
             click.echo(f"{slug}: {', '.join(reasons)}")
         return
     target = "pages" if pages_only else "all"
-    home = builder.build(cores=cores, target=target, timeout=timeout, memory=memory, server=server)
+    home = builder.build(cores=cores, target=target, timeout=timeout, memory=memory)
     if not pages_only:
         click.echo(f"The book is at {home}")
 
 
-def served(server: str, *arguments: str) -> None:
+def served(*arguments: str) -> None:
     """Do a command in this process, which a server forked."""
-    main(arguments, prog_name="ballbook", obj=Path(server))
+    main(arguments, prog_name="ballbook")
 
 
 @main.command(hidden=True)

@@ -568,7 +568,7 @@ def find(book: Book, build: Build, victim: str) -> int | None:
                 servers.add(process.pid)
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            if process.pid in servers or process.pid == driver:
+            if process.pid in servers or process.pid == driver or drives(process):
                 continue
             parent, line = process.ppid(), process.cmdline()
             if process.cwd().endswith(".partial"):
@@ -578,6 +578,11 @@ def find(book: Book, build: Build, victim: str) -> int | None:
                 workers.append(process.pid)
     found = {SERVER: sorted(servers), KERNEL: kernels, WORKER: workers}[victim]
     return found[0] if found else None
+
+
+def drives(process: Any) -> bool:
+    """Return whether a process holds a checkout, as a server's fork does that was left a build."""
+    return any(Path(f.path).name == ".building" for f in process.open_files())
 
 
 def is_idle(process: Any) -> bool:

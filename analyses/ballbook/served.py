@@ -20,7 +20,7 @@ def served(module: str, function: str, arguments: Sequence[str]) -> int | None:
     ----------
     module, function : str
     arguments : sequence of str
-        What the function is called with, after the socket of the server.
+        What the function is called with.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def served(module: str, function: str, arguments: Sequence[str]) -> int | None:
     from ballbook.forked import Forked
 
     streams = (sys.stdout, sys.stderr)
-    call = {"call": [module, function, [str(server), *arguments]]}
+    call = {"call": [module, function, list(arguments)]}
     try:
         for stream in streams:
             stream.flush()

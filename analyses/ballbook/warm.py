@@ -39,9 +39,12 @@ def possible() -> bool:
 
 
 def state() -> str:
-    """Return a hash of what a server holds in memory: library, lock, interpreter and its path."""
+    """Return a hash of what a server holds in memory: library, lock, interpreter and its path.
+
+    Where a command was started from, and how, is no part of it: a server does not look there.
+    """
     found = hashlib.sha256()
-    for text in (sys.executable, sys.version, os.environ.get("PYTHONPATH", ""), *sys.path):
+    for text in (sys.executable, sys.version, os.environ.get("PYTHONPATH", "")):
         found.update(text.encode() + b"\0")
     library = Path(__file__).parent
     lock = paths.root() / "env" / "lock.txt"
