@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
 
 from ballbook import html_book, rehearsal, run, small_book, warm, warm_kernels, warm_server
+from ballbook.forked import Forked, receive
 from ballbook.prompt_client import PromptClient
 
 SLUG = "immunotherapy-risk"
@@ -420,3 +422,25 @@ def test_packages_offer_what_they_offer() -> None:
 
     for wanted in ({"group": "sphinx.html_themes"}, {"group": "pybtex.backends", "name": "html"}):
         assert set(html_book.entry_points(**wanted)) == set(metadata.entry_points(**wanted))
+
+
+@pytest.mark.parametrize("said", ["pid 77\nend 3\n", "end 3\npid 77\n", "end 3\npid 77\nend -9\n"])
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_process_that_ends_before_it_is_announced_is_understood(
+    short: Path, said: str, size: int
+) -> None:
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            receive(connection)
+            for i in range(0, len(said), size):
+                connection.sendall(said[i : i + size].encode())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(short / "s"))
+        listener.listen()
+        server = threading.Thread(target=answer)
+        server.start()
+        process = Forked(str(short / "s"), {"argv": []}, {}, "/")
+        assert (process.pid, process.wait(10), process.poll()) == (77, 3, 3)
+        server.join()

@@ -69,6 +69,7 @@ class Forked:
         # The real ones: under a test runner sys.stdout is something else.
         descriptors: Sequence[int] = (1, 2),
     ) -> None:
+        self.pid = 0
         self.returncode: int | None = None
         self._inbox = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -77,16 +78,24 @@ class Forked:
             self._socket.connect(path)
             message = {**what, "env": env, "cwd": cwd}
             send(self._socket, message, list(descriptors))
-            while b"\n" not in self._inbox:
+            while not self.pid:
                 data = self._socket.recv(1024)
                 if not data:
                     raise ConnectionError("the server of warm kernels left")
-                self._inbox += data
+                self._take(data)
         except BaseException:
             self._socket.close()
             raise
-        first, self._inbox = self._inbox.split(b"\n", 1)
-        self.pid = int(first)
+
+    def _take(self, data: bytes) -> None:
+        """Learn the process number, and that the process ended, from what was received."""
+        *lines, self._inbox = (self._inbox + data).split(b"\n")
+        for line in lines:
+            word, number = line.split()
+            if word == b"pid":
+                self.pid = int(number)
+            elif self.returncode is None:
+                self.returncode = int(number)
 
     def fileno(self) -> int:
         """Return a descriptor that can be read when the process has ended."""
@@ -103,10 +112,8 @@ class Forked:
             data = self._socket.recv(1024)
         except OSError:
             data = b""
-        self._inbox += data
-        if b"\n" in self._inbox:
-            self.returncode = int(self._inbox.split(b"\n", 1)[0])
-        elif not data:
+        self._take(data)
+        if not data and self.returncode is None:
             # The server is gone, and its children with it.
             self.returncode = -signal.SIGKILL
         if self.returncode is not None:

@@ -48,8 +48,11 @@ class WarmProvisioner(LocalProvisioner):
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Wait for the end of a kernel that was asked to leave, which takes it some milliseconds.
 
-        The kernel manager would look again after a tenth of a second.
+        The kernel manager would look again after a tenth of a second. One that was forked is ended
+        at once, as its notebook is: the server looks after what it began.
         """
+        if isinstance(self.process, Forked):
+            self.process.kill()
         end = time.monotonic() + 1
         while await self.poll() is None and time.monotonic() < end:
             await asyncio.sleep(0.001)

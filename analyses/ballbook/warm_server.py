@@ -7,9 +7,10 @@ nothing in the server or in another child.
 *Protocol.* A client connects to a Unix socket in a folder of its own user, and sends one message:
 four bytes of length, JSON (``argv`` of a kernel, or ``call``: module, function and arguments; with
 ``env`` and ``cwd``), and with it its standard output and error, and, if it wants one, input.
-The answer is a line with the child's pid, and when the child ends a line with its exit code
-(negative: the signal), from the child itself if it can. Further lines from the client are signal
-numbers for the child's process group. A client that goes away takes its child along.
+The answer is a line ``pid`` with the child's, and when the child ends a line ``end`` with its exit
+code (negative: the signal), from the child itself if it can, which may come first. Further lines
+from the client are signal numbers for the child's process group. A client that goes away takes its
+child along.
 
 *End.* The server leaves when its owner does (the pipe on its standard input closes), or, without
 an owner, when it has had no child for `idle` seconds. Its children notice that it is gone.
@@ -280,7 +281,7 @@ class Server:
         self.children[pid] = Child(pid, connection)
         self.selector.register(connection, selectors.EVENT_READ, data=pid)
         with contextlib.suppress(OSError):
-            connection.sendall(b"%d\n" % pid)
+            connection.sendall(b"pid %d\n" % pid)
 
     def _become(
         self, message: dict[str, Any], descriptors: list[int], connection: socket.socket
@@ -323,7 +324,7 @@ class Server:
                     stream.flush()
             # The system takes milliseconds to clear away what it holds.
             with contextlib.suppress(OSError):
-                connection.sendall(b"%d\n" % code)
+                connection.sendall(b"end %d\n" % code)
             os._exit(code)
 
     def _hear(self, child: Child) -> None:
@@ -352,7 +353,7 @@ class Server:
             with contextlib.suppress(KeyError, ValueError):
                 self.selector.unregister(child.connection)
             with contextlib.suppress(OSError):
-                child.connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+                child.connection.sendall(b"end %d\n" % os.waitstatus_to_exitcode(status))
             child.connection.close()
             del self.children[pid]
         if gone:
