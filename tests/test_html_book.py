@@ -71,7 +71,7 @@ def edit(file: Path, old: str, new: str) -> None:
 
 def at_once(home: Path) -> dict[str, bytes]:
     """Render everything from nothing and return it."""
-    for name in ("jupyter-book", "parts", "source", "extra"):
+    for name in ("jupyter-book", "parts", "source"):
         shutil.rmtree(home / "build" / name)
     done = ballbook(home, "render")
     assert done.returncode == 0, done.stderr

@@ -226,7 +226,7 @@ def of_page(
             "source": digest([source]),
             "parameters": digest(own),
             "data": digest(_data(slug, analysis.meta["data"])),
-            "modules": _digest_of(modules),
+            "modules": digest_of(modules),
             "tables": digest(
                 _tables(slug, source, modules, analysis.meta, own_cohort=bool(own[1]))
             ),
@@ -250,7 +250,7 @@ def of_example() -> Fingerprint:
     return Fingerprint(
         {
             "pages": digest([*known, *(of_page(slug).id for slug in known if slug in named)]),
-            "modules": _digest_of(modules),
+            "modules": digest_of(modules),
             "files": digest(contents(files)),
         }
     )
@@ -282,7 +282,7 @@ def of_book(pages: Mapping[str, Fingerprint] | None = None) -> Fingerprint:
     return Fingerprint(
         {
             "pages": digest(known[slug].id for slug in slugs),
-            "modules": _digest_of(modules),
+            "modules": digest_of(modules),
             "files": digest(contents(p for p in sorted(files) if not p.is_dir())),
         }
     )
@@ -342,18 +342,14 @@ def _library() -> Library:
     return tuple(sorted((name[:-3], s.st_mtime_ns, s.st_size) for name, s in files))
 
 
-def _digest_of(modules: Iterable[str]) -> str:
+def digest_of(modules: Iterable[str]) -> str:
+    """Return the SHA-256 of the sources of modules of the library."""
     return _digest_of_files(tuple(modules), _library())
 
 
 @lru_cache(maxsize=128)
 def _digest_of_files(modules: tuple[str, ...], library: Library) -> str:
     return digest(contents(LIBRARY / f"{m}.py" for m in modules))
-
-
-@lru_cache(maxsize=128)
-def _words_of(modules: tuple[str, ...], library: Library) -> frozenset[str]:
-    return frozenset().union(*(_tokens(_source_of(m)) for m in modules))
 
 
 def _imports(text: str) -> set[str]:
@@ -438,18 +434,44 @@ def _claims_in(path: Path, mtime_ns: int, size: int) -> tuple[frozenset[str], fr
     return frozenset(ids), frozenset(re.findall(r"\banalysis:\s*([a-z0-9-]+)", text))
 
 
+@lru_cache(maxsize=2048)
+def _named(text: str, names: frozenset[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return which of the names stand in a text, and how names begin that it puts together."""
+    words = _tokens(text)
+    return names & words, tuple(w.rstrip("{") for w in words if w.endswith("-{"))
+
+
 @lru_cache(maxsize=128)
-def _begun(words: frozenset[str]) -> tuple[str, ...]:
-    return tuple(w.rstrip("{") for w in words if w.endswith("-{"))
+def _named_in(
+    modules: tuple[str, ...], library: Library, names: frozenset[str]
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    found = [_named(_source_of(m), names) for m in modules]
+    return frozenset().union(*(f[0] for f in found)), tuple(b for f in found for b in f[1])
+
+
+@lru_cache(maxsize=4)
+def _one(names: frozenset[str]) -> frozenset[str]:
+    """Return always the same of equal sets, which are then not compared again."""
+    return names
 
 
 def _tables(
     slug: str, source: str, modules: Iterable[str], meta: Mapping[str, Any], *, own_cohort: bool
 ) -> Iterable[str | bytes]:
-    own, of_library = _tokens(source), _words_of(tuple(modules), _library())
-    words = own | of_library
-    begun = _begun(own) + _begun(of_library)
     data = paths.data()
+    claimed = [(f, *_claims_in(f, *_state(f))) for f in sorted((data / "claims").glob("*.yml"))]
+    published = sorted((data / "published").glob("*.csv"))
+    bibliography = paths.book() / "references.bib"
+    references = _references(bibliography, *_state(bibliography)) if bibliography.is_file() else []
+    names = _one(
+        frozenset().union(
+            (f.stem for f in published),
+            (key for key, _ in references),
+            *(ids for _, ids, _ in claimed),
+        )
+    )
+    own, of_library = _named(source, names), _named_in(tuple(modules), _library(), names)
+    words, begun = own[0] | of_library[0], own[1] + of_library[1]
     used = [
         f
         for f in sorted((data / "dictionaries").glob("*.yml"))
@@ -459,24 +481,21 @@ def _tables(
     if everything:
         used.append(data / "audit.yml")
     stems: set[str] = set()
-    for file in sorted((data / "claims").glob("*.yml")):
-        ids, of = _claims_in(file, *_state(file))
+    for file, ids, of in claimed:
         if everything or slug in of or ids & words or any(i.startswith(begun) for i in ids):
             used.append(file)
             stems.add(file.stem)
-    for file in sorted((data / "published").glob("*.csv")):
+    for file in published:
         if file.stem in words:
             used.append(file)
-            stems |= _tokens(_read(file, *_state(file)))
+            stems |= _named(_read(file, *_state(file)), names)[0]
     yield from contents([*used, *sorted(LIBRARY.glob("*.json"))])
     cited = {str(meta["source"]), *stems}
     for id in meta["data"]:
         cited.update(catalog.entry(id).citation)
-    bibliography = paths.book() / "references.bib"
-    if bibliography.is_file():
-        for key, entry in _references(bibliography, *_state(bibliography)):
-            if key in words or key in cited:
-                yield entry
+    for key, entry in references:
+        if key in words or key in cited:
+            yield entry
 
 
 @lru_cache(maxsize=4)

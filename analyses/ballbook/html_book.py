@@ -84,9 +84,10 @@ class Part:
 
     def key(self) -> str:
         """Return a hash of all that the part depends on."""
-        code = (freshness.LIBRARY / f"{m}.py" for m in freshness.modules_of("", self.modules))
+        code = freshness.digest_of(freshness.modules_of("", self.modules))
         found = [p for f in self.files for p in (sorted(f.rglob("*")) if f.is_dir() else [f])]
-        return freshness.digest(freshness.contents([*code, *(p for p in found if p.is_file())]))
+        files = freshness.contents(p for p in found if p.is_file())
+        return freshness.digest([code, *files])
 
 
 def render(*, whole: bool = False) -> Path:
@@ -113,11 +114,11 @@ def render(*, whole: bool = False) -> Path:
     ledger.check_recorded(frame)
     if whole:
         shutil.rmtree(paths.build() / "parts", ignore_errors=True)
-    source, extra = stage(frame)
+    source, beside = stage(frame)
     html = sphinx(source, whole=whole)
     target = paths.build() / "html"
     with placing.placed(target) as work:
-        for root in (html, extra):
+        for root in (html, *beside):
             publish(root, work, target)
         tidy_index(work / "searchindex.js")
         check(work)
@@ -151,8 +152,8 @@ def publish(root: Path, work: Path, before: Path) -> None:
 # ------------------------------------------------------------------------------------ staging
 
 
-def stage(frame: pd.DataFrame) -> tuple[Path, Path]:
-    """Bring ``build/source`` and ``build/extra`` up to date and return them.
+def stage(frame: pd.DataFrame) -> tuple[Path, list[Path]]:
+    """Bring ``build/source`` up to date and return it, and the folders of what lies beside pages.
 
     A file whose content did not change keeps its time stamp, so that Sphinx leaves it alone.
     """
@@ -165,17 +166,14 @@ def stage(frame: pd.DataFrame) -> tuple[Path, Path]:
     for old in made.iterdir():
         if old.name not in wanted:
             shutil.rmtree(old)
-    source, extra = paths.build() / "source", paths.build() / "extra"
     prose = [p for p in paths.book().rglob("*") if "__pycache__" not in p.parts]
     files = {p.relative_to(paths.book()): p for p in prose if p.is_file()}
     files[Path("_config.yml")] = paths.root() / "_config.yml"
-    beside: dict[Path, Path] = {}
-    for name in wanted:
-        for root, found in ((made / name / "source", files), (made / name / "extra", beside)):
-            found |= {p.relative_to(root): p for p in root.rglob("*") if p.is_file()}
+    for root in (made / name / "source" for name in wanted):
+        files |= {p.relative_to(root): p for p in root.rglob("*") if p.is_file()}
+    source = paths.build() / "source"
     mirror(files, source)
-    mirror(beside, extra)
-    return source, extra
+    return source, [made / name / "extra" for name in wanted]
 
 
 def make(part: Part, key: str, folder: Path) -> None:
