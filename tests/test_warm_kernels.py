@@ -444,3 +444,26 @@ def test_a_process_that_ends_before_it_is_announced_is_understood(
         process = Forked(str(short / "s"), {"argv": []}, {}, "/")
         assert (process.pid, process.wait(10), process.poll()) == (77, 3, 3)
         server.join()
+
+
+def test_a_server_remembers_nothing_of_a_checkout() -> None:
+    code = (
+        "import json, sys\nfrom ballbook import warm_server\n"
+        "warm_server.preload(builds=True)\n"
+        "ours = [m for n, m in sys.modules.items() if n.startswith('ballbook.')]\n"
+        "kept = {f'{m.__name__}.{n}' for m in ours for n, v in vars(m).items()\n"
+        "        if getattr(v, '__module__', '') == m.__name__ and hasattr(v, 'cache_info')\n"
+        "        and v.cache_info().currsize}\n"
+        "print(json.dumps(sorted(kept)))"
+    )
+    env = os.environ | warm_server.SURROUNDINGS
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        # The library's own sources, which a server belongs to.
+        "ballbook.freshness._imports_in", "ballbook.freshness._read", "ballbook.freshness._tokens",
+        # What is installed.
+        "ballbook.html_book.installed", "ballbook.notebook.package_versions",
+        "ballbook.report.reader",
+    ]  # fmt: skip
