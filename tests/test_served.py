@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ class Place:
         return subprocess.Popen(
             [sys.executable, "-m", "ballbook", *args], env=self.env, cwd=self.home, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # A shell has what it starts in the background ignore Ctrl-C.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def say(self, *args: str) -> tuple[int, str, str]:
