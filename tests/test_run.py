@@ -284,14 +284,21 @@ def test_what_a_living_run_writes_is_left_alone(tmp_path: Path) -> None:
     )
 
 
-def test_an_error_that_the_kernel_could_not_tell_is_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("CellExecutionError", "could not say more, for want of memory"),
+        ("MemoryError", "it wanted more memory than it may have"),
+    ],
+)
+def test_an_error_of_which_a_kernel_says_little_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise papermill.PapermillExecutionError(4, 3, "x", "CellExecutionError", "", [])
+        raise papermill.PapermillExecutionError(4, 3, "x", name, "", [])
 
     monkeypatch.setattr(papermill, "execute_notebook", fail)
-    with pytest.raises(run.RunFailed, match=r"in cell 3: .*could not say more, for want of memory"):
+    with pytest.raises(run.RunFailed, match=rf"in cell 3: {name}.*{said}"):
         run.run("printed-numbers", out=tmp_path / "out")
 
 

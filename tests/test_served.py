@@ -9,25 +9,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from ballbook import faults, small_book, warm
 from ballbook.served import served
-
-
-def eventually(true: Callable[[], object], seconds: float = 60.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.02)
-    return bool(true())
 
 
 class Place:
@@ -163,6 +154,9 @@ def test_a_build_whose_server_is_lost_goes_on_without(place: Place, tmp_path: Pa
 def test_without_a_server_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv(warm.VARIABLE, raising=False)
+    assert served("ballbook.cli", "served", ["build"]) is None
+    # No folder for temporary files, no server.
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     assert served("ballbook.cli", "served", ["build"]) is None
     monkeypatch.setenv(warm.VARIABLE, "0")
     assert served("ballbook.cli", "served", ["build"]) is None

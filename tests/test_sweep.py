@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from waiting import eventually
 
 from ballbook import (
     analyses,
@@ -98,15 +99,6 @@ def started(out: Path, *grid: str) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own."""
     command = [sys.executable, "-m", "ballbook.cli", "sweep", "demo-page", *grid, "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def eventually(true: Callable[[], bool], seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def comparable(folder: Path) -> dict[str, str]:

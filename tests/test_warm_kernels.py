@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 import zmq
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import DeadKernelError
+from waiting import eventually
 
 from ballbook import html_book, rehearsal, run, small_book, warm, warm_kernels, warm_server
 from ballbook.forked import Forked, receive
@@ -57,15 +57,6 @@ def outputs(*cells: str) -> list[Any]:
 
 def printed(*cells: str) -> list[str]:
     return ["".join(o.get("text", "") for o in found) for found in outputs(*cells)]
-
-
-def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def alive(pid: int) -> bool:

@@ -210,7 +210,9 @@ def execute(analysis: analyses.Analysis, values: Mapping[str, Any], work: Path) 
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback[-4:]))
         reason = f"{error.ename}: {error.evalue}"
-        if not (error.evalue or lines):
+        if str(error.ename).endswith("MemoryError"):
+            reason += " (it wanted more memory than it may have)"
+        elif not (error.evalue or lines):
             reason = f"{error.ename}, of which the kernel could not say more, for want of memory?"
         raise RunFailed(
             f"{analysis.slug} failed in cell {error.exec_count}: {reason}\n{lines}"

@@ -136,9 +136,12 @@ def _place() -> Path | None:
     """Return where a server without an owner listens; None where there can be none."""
     if not possible():
         return None
-    folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"bb-warm-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    folder = Path(os.environ.get("TMPDIR") or "/tmp").absolute() / f"bb-warm-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         return None  # somebody else's: nothing is sent there
     return folder / state()
